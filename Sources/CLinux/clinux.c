@@ -1,0 +1,137 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static int verdict(int result) { return result < 0 ? -errno : result; }
+
+static int control(int epoll, int operation, int fd, uint32_t events, uint64_t tag) {
+    struct epoll_event event = {.events = events, .data = {.u64 = tag}};
+    return verdict(epoll_ctl(epoll, operation, fd, &event));
+}
+int clx_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag) { return control(epoll, EPOLL_CTL_ADD, fd, events, tag); }
+int clx_epoll_mod(int epoll, int fd, uint32_t events, uint64_t tag) { return control(epoll, EPOLL_CTL_MOD, fd, events, tag); }
+int clx_epoll_del(int epoll, int fd) { return control(epoll, EPOLL_CTL_DEL, fd, 0, 0); }
+int clx_epoll_wait(int epoll, struct epoll_event *events, int capacity, int milliseconds) {
+    return verdict(epoll_wait(epoll, events, capacity, milliseconds));
+}
+int clx_eventfd(void) { return verdict(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
+void clx_eventfd_ring(int fd) {
+    uint64_t one = 1;
+    ssize_t ignored = write(fd, &one, sizeof one);
+    (void)ignored;
+}
+void clx_eventfd_clear(int fd) {
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof count);
+    (void)ignored;
+}
+
+uint64_t clx_monotonic_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+struct start { void (*body)(void *); void *argument; };
+static void *enter(void *pointer) {
+    struct start start = *(struct start *)pointer;
+    free(pointer);
+    start.body(start.argument);
+    return NULL;
+}
+int clx_thread_start(void (*body)(void *), void *argument, uint64_t *thread) {
+    struct start *start = malloc(sizeof *start);
+    if (!start) return -ENOMEM;
+    *start = (struct start){body, argument};
+    pthread_t id;
+    int error = pthread_create(&id, NULL, enter, start);
+    if (error) { free(start); return -error; }
+    *thread = (uint64_t)id;
+    return 0;
+}
+void clx_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
+
+static sigset_t awaited(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    return set;
+}
+void clx_block_signals(void) {
+    sigset_t set = awaited();
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+void clx_unblock_signals(void) {
+    sigset_t set = awaited();
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_DFL);
+}
+int clx_signalfd(void) {
+    sigset_t set = awaited();
+    return verdict(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+}
+int clx_signalfd_read(int fd) {
+    struct signalfd_siginfo info;
+    ssize_t count = read(fd, &info, sizeof info);
+    if (count < 0) return -errno;
+    return count == sizeof info ? (int)info.ssi_signo : -EIO;
+}
+
+int clx_socket(int family, int type) { return verdict(socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
+int clx_accept(int fd, void *address, unsigned *length) {
+    return verdict(accept4(fd, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+static int set_option(int fd, int level, int name, int value) { return verdict(setsockopt(fd, level, name, &value, sizeof value)); }
+int clx_set_nodelay(int fd) { return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+int clx_set_keepalive(int fd, int idle_seconds, int interval_seconds, int probes) {
+    int result = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (result >= 0) result = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
+    if (result >= 0) result = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_seconds);
+    if (result >= 0) result = set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, probes);
+    return result;
+}
+int clx_set_reset_on_close(int fd) {
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    return verdict(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now));
+}
+int clx_path_is_dead(int fd, unsigned silent_ms) {
+    struct tcp_info info;
+    socklen_t length = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)) return -errno;
+    // A reader that stopped reading still answers probes of its closed window; a dead path answers nothing.
+    return (info.tcpi_unacked > 0 && info.tcpi_last_ack_recv > silent_ms) || info.tcpi_probes > 4;
+}
+int clx_pipe(int fds[2]) { return verdict(pipe2(fds, O_NONBLOCK | O_CLOEXEC)); }
+int clx_inotify(void) { return verdict(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)); }
+int clx_memfd(const char *name) { return verdict(memfd_create(name, MFD_CLOEXEC)); }
+void clx_raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+void clx_harden_process(void) {
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+}

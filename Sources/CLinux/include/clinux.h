@@ -1,0 +1,37 @@
+// The part of Linux that Swift's Glibc module does not reach. Every int function returns >= 0, or -errno.
+#ifndef CLINUX_H
+#define CLINUX_H
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+int clx_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag);
+int clx_epoll_mod(int epoll, int fd, uint32_t events, uint64_t tag);
+int clx_epoll_del(int epoll, int fd);
+int clx_epoll_wait(int epoll, struct epoll_event *events, int capacity, int milliseconds);
+int clx_eventfd(void);
+void clx_eventfd_ring(int fd);
+void clx_eventfd_clear(int fd);
+
+uint64_t clx_monotonic_ms(void);
+int clx_thread_start(void (*body)(void *), void *argument, uint64_t *thread);
+void clx_thread_join(uint64_t thread);
+
+// Signals a role waits for: SIGINT, SIGTERM, SIGHUP, SIGCHLD. Block them before the first thread starts.
+void clx_block_signals(void);
+void clx_unblock_signals(void);                  // for a child between fork and exec
+int clx_signalfd(void);
+int clx_signalfd_read(int fd);                   // the signal's number, or -EAGAIN
+
+int clx_socket(int family, int type);            // non-blocking, close-on-exec
+int clx_accept(int fd, void *address, unsigned *length);
+int clx_set_nodelay(int fd);
+int clx_set_keepalive(int fd, int idle_seconds, int interval_seconds, int probes);
+int clx_set_reset_on_close(int fd);              // close() then sends RST
+int clx_path_is_dead(int fd, unsigned silent_ms);  // 1 when sent bytes went unanswered for that long
+int clx_pipe(int fds[2]);                        // non-blocking, close-on-exec
+int clx_inotify(void);
+int clx_memfd(const char *name);
+void clx_raise_descriptor_limit(void);
+void clx_harden_process(void);                   // no core dumps, no ptrace by the same user
+#endif

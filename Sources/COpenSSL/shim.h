@@ -1,0 +1,28 @@
+// OpenSSL 3, and a function for each macro that Swift cannot reach. No logic.
+#ifndef COPENSSL_SHIM_H
+#define COPENSSL_SHIM_H
+#include <openssl/asn1.h>
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+static inline long cssl_ctx_set_mode(SSL_CTX *c, long m) { return SSL_CTX_set_mode(c, m); }
+static inline int cssl_ctx_set_min_version(SSL_CTX *c, int v) { return SSL_CTX_set_min_proto_version(c, v); }
+static inline int cssl_ctx_set_max_version(SSL_CTX *c, int v) { return SSL_CTX_set_max_proto_version(c, v); }
+static inline int cssl_ctx_set_groups(SSL_CTX *c, const char *list) { return (int)SSL_CTX_set1_groups_list(c, list); }
+static inline long cssl_ctx_set_cache_mode(SSL_CTX *c, long m) { return SSL_CTX_set_session_cache_mode(c, m); }
+static inline long cssl_ctx_set_ticket_keys(SSL_CTX *c, void *k, long n) { return SSL_CTX_set_tlsext_ticket_keys(c, k, n); }
+static inline long cssl_set_host_name(SSL *s, const char *name) { return SSL_set_tlsext_host_name(s, name); }
+static inline int cssl_sk_x509_num(const STACK_OF(X509) *s) { return s ? sk_X509_num(s) : 0; }
+static inline X509 *cssl_sk_x509_value(const STACK_OF(X509) *s, int i) { return sk_X509_value(s, i); }
+#endif

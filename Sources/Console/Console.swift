@@ -1,0 +1,1 @@
+// Options, help, results, errors and exit codes of every command.

@@ -1,0 +1,1 @@
+// Reaching the hub: names, proxies, TLS, one HTTP exchange or one upgrade.

@@ -1,0 +1,1 @@
+// Owned descriptors, the reactor, timers, mailboxes, signals, dialling, atomic files: Linux made safe.

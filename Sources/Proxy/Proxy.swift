@@ -1,0 +1,1 @@
+// forward, connect and ssh.

@@ -1,0 +1,1 @@
+// The rules of identities, modules and policies, without sockets or threads.

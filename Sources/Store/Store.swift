@@ -1,0 +1,1 @@
+// The LMDB environment: tables, change log, group commit.

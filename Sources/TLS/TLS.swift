@@ -1,0 +1,1 @@
+// OpenSSL contexts and sessions, certificates and keys.

@@ -1,0 +1,1 @@
+// What goes over the network, as pure functions of bytes.

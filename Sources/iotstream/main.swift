@@ -1,0 +1,1 @@
+// argv[0] or the first word picks the role.
