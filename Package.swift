@@ -48,6 +48,7 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"])]),
 
         tests(of: "Bytes"),
+        tests(of: "Wire"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,1 +1,0 @@
-// What goes over the network, as pure functions of bytes.
