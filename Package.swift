@@ -33,7 +33,7 @@ let package = Package(
         room("Streams", knows: ["Wire", "Bytes"]),
         room("Relay", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Dialing", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Console", knows: ["Wire", "LinuxIO", "Bytes"]),
+        room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
 
         room("Hub", knows: ["Streams", "Relay", "Registry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Agent", knows: ["Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include <getopt.h>
 #include "clinux.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -134,4 +135,15 @@ void clx_harden_process(void) {
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);
+}
+
+struct clx_option clx_next_option(int argc, char **argv, const char *shorts, char *const *names, const int *kinds, int count, int restart) {
+    struct option longs[count + 1];
+    for (int i = 0; i < count; i++) longs[i] = (struct option){names[i], kinds[i], NULL, 256 + i};
+    longs[count] = (struct option){0};
+    if (restart) optind = 0;
+    opterr = 0;
+    optarg = NULL;
+    int code = getopt_long(argc, argv, shorts, longs, NULL);
+    return (struct clx_option){code, optind, optopt, optarg};
 }

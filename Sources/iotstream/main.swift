@@ -1,1 +1,5 @@
-// argv[0] or the first word picks the role.
+import Console
+import Glibc
+
+// argv[0] or the first word picks the role. No `async` here: a role blocks its signals before its first thread starts.
+exit(Role.start(CommandLine.arguments))

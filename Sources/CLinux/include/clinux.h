@@ -34,4 +34,10 @@ int clx_inotify(void);
 int clx_memfd(const char *name);
 void clx_raise_descriptor_limit(void);
 void clx_harden_process(void);                   // no core dumps, no ptrace by the same user
+
+// One step of getopt_long(3). Its state is global: one thread, and `restart` on the first step of an argument list.
+// `names` and `kinds` (0: no value, 1: required, 2: optional) have `count` entries; code is the index of a long option + 256,
+// a short option's letter, '?' (unknown, or a value where none belongs), ':' (value missing) or -1 (no more).
+struct clx_option { int code, next, culprit; const char *value; };
+struct clx_option clx_next_option(int argc, char **argv, const char *shorts, char *const *names, const int *kinds, int count, int restart);
 #endif

@@ -1,1 +1,0 @@
-// Options, help, results, errors and exit codes of every command.
