@@ -1,0 +1,35 @@
+/// Which names may name what: ids of devices and modules (mqtt-device 1), names of streams and of policies.
+package enum Identifier {
+    /// Bytes of the longest id or name.
+    package static let longest = 128
+
+    /// A deviceId or moduleId: 1 to 128 of ASCII letters, digits and `- . % _ * ? ! ( ) , : = @ $ ' + # ;`.
+    package static func isValidID(_ text: some StringProtocol) -> Bool {
+        isWhole(text) { isAlphanumeric($0) || idPunctuation.contains($0) }
+    }
+
+    /// A stream's name: 1 to 128 characters that no client needs encoded, `A-Z a-z 0-9 - . _ ~` (device-streams 4.3).
+    package static func isValidStreamName(_ text: some StringProtocol) -> Bool {
+        isWhole(text) { isAlphanumeric($0) || streamPunctuation.contains($0) }
+    }
+
+    /// A shared access policy's name: 1 to 64 of ASCII letters, digits and `- . _`.
+    package static func isValidPolicyName(_ text: some StringProtocol) -> Bool {
+        text.utf8.count <= 64 && isWhole(text) { isAlphanumeric($0) || policyPunctuation.contains($0) }
+    }
+
+    private static let idPunctuation = Set("-.%_*?!(),:=@$'+#;".utf8)
+    private static let streamPunctuation = Set("-._~".utf8)
+    private static let policyPunctuation = Set("-._".utf8)
+
+    private static func isWhole(_ text: some StringProtocol, _ isAllowed: (UInt8) -> Bool) -> Bool {
+        (1...longest).contains(text.utf8.count) && text.utf8.allSatisfy(isAllowed)
+    }
+
+    private static func isAlphanumeric(_ code: UInt8) -> Bool {
+        switch code {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): true
+        default: false
+        }
+    }
+}
