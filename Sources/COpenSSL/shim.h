@@ -25,4 +25,19 @@ static inline long cssl_ctx_set_ticket_keys(SSL_CTX *c, void *k, long n) { retur
 static inline long cssl_set_host_name(SSL *s, const char *name) { return SSL_set_tlsext_host_name(s, name); }
 static inline int cssl_sk_x509_num(const STACK_OF(X509) *s) { return s ? sk_X509_num(s) : 0; }
 static inline X509 *cssl_sk_x509_value(const STACK_OF(X509) *s, int i) { return sk_X509_value(s, i); }
+static inline STACK_OF(X509) *cssl_sk_x509_new(void) { return sk_X509_new_null(); }
+static inline int cssl_sk_x509_push(STACK_OF(X509) *s, X509 *x) { return sk_X509_push(s, x); }
+static inline void cssl_sk_x509_free(STACK_OF(X509) *s) { sk_X509_free(s); }
+static inline GENERAL_NAMES *cssl_names_new(void) { return sk_GENERAL_NAME_new_null(); }
+static inline int cssl_names_push(GENERAL_NAMES *s, GENERAL_NAME *n) { return sk_GENERAL_NAME_push(s, n); }
+static inline int cssl_names_num(const GENERAL_NAMES *s) { return s ? sk_GENERAL_NAME_num(s) : 0; }
+static inline const GENERAL_NAME *cssl_names_value(const GENERAL_NAMES *s, int i) { return sk_GENERAL_NAME_value(s, i); }
+static inline int cssl_oids_num(const EXTENDED_KEY_USAGE *s) { return s ? sk_ASN1_OBJECT_num(s) : 0; }
+static inline const ASN1_OBJECT *cssl_oids_value(const EXTENDED_KEY_USAGE *s, int i) { return sk_ASN1_OBJECT_value(s, i); }
+static inline long cssl_bio_data(BIO *b, char **data) { return BIO_get_mem_data(b, data); }
+static inline int cssl_print_name(BIO *b, const X509_NAME *n) {
+    return X509_NAME_print_ex(b, n, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+}
+static inline int cssl_err_lib(unsigned long e) { return ERR_GET_LIB(e); }
+static inline int cssl_err_reason(unsigned long e) { return ERR_GET_REASON(e); }
 #endif

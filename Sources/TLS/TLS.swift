@@ -1,1 +1,0 @@
-// OpenSSL contexts and sessions, certificates and keys.
