@@ -5,7 +5,9 @@ enum Role {
     static let version = "0.1.0"
 
     /// In the order of the overview.
-    static let all: [Command] = []
+    static let all: [Command] = [CompletionCommand.command]
+    /// Roles with a symlink of their own, `iotstream-NAME`.
+    static let linked = ["hub", "agent", "forward", "cert"]
 
     /// The command that the words ask for, and the words that are its own; nil when no role has that name.
     static func find(_ arguments: [String]) -> (command: Command, rest: ArraySlice<String>)? {
