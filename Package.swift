@@ -11,7 +11,7 @@ func room(_ name: String, knows below: [String]) -> Target {
 /// The tests of one room.
 func tests(of name: String, with others: [String] = []) -> Target {
     .testTarget(
-        name: "\(name)Tests", dependencies: ([name, "Bytes"] + others).map { .byName(name: $0) }, swiftSettings: strict)
+        name: "\(name)Tests", dependencies: (Set([name, "Bytes"] + others).sorted()).map { .byName(name: $0) }, swiftSettings: strict)
 }
 
 let package = Package(
@@ -48,6 +48,7 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"])]),
 
         tests(of: "Bytes"),
+        tests(of: "Console"),
         tests(of: "Wire"),
     ],
     swiftLanguageModes: [.v6]

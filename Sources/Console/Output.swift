@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Wire
 
 /// Standard output for results, standard error for everything else.
 package enum Output {
@@ -15,6 +16,16 @@ package enum Output {
     /// A line of a result. Buffered; flushed when the command ends, or by `flush` where results trickle.
     package static func line(_ text: String) throws(Failure) {
         try write(text + "\n")
+    }
+
+    /// A result as JSON: laid out on a terminal, else on one line.
+    package static func json(_ value: JSONValue) throws(Failure) {
+        try line(value.text(style: isatty(STDOUT_FILENO) == 1 ? .pretty : .compact))
+    }
+
+    /// One of many results as JSON, on a line of its own.
+    package static func jsonLine(_ value: JSONValue) throws(Failure) {
+        try line(value.text(style: .compact))
     }
 
     /// Bytes of a result as they are.
