@@ -28,7 +28,7 @@ let package = Package(
         room("Wire", knows: ["COpenSSL", "CJansson", "Bytes"]),
         room("TLS", knows: ["COpenSSL", "LinuxIO", "Bytes"]),
         room("Connections", knows: ["TLS", "LinuxIO", "Bytes"]),
-        room("Store", knows: ["CLMDB", "LinuxIO", "Bytes"]),
+        room("Store", knows: ["CLMDB", "CLinux", "LinuxIO", "Bytes"]),
         room("Registry", knows: ["Store", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
         room("Relay", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),

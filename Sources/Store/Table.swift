@@ -1,0 +1,28 @@
+/// The named tables of the registry's environment. Keys sort bytewise; text is UTF-8.
+///
+///     table      key                              value
+///     meta       name                             schema, counters: integers, big-endian
+///     devices    deviceId                         identity document, JSON
+///     modules    deviceId NUL moduleId            identity document, JSON
+///     twins      deviceId [NUL moduleId]          twin record, JSON
+///     policies   name                             policy, JSON
+///     sessions   deviceId [NUL moduleId]          MQTT session, JSON
+///     facts      name                             what the hub tells the tools, JSON
+///     changes    sequence, 8 bytes big-endian     see `Change`
+package enum Table: Int, CaseIterable, Sendable {
+    case meta, devices, modules, twins, policies, sessions, facts, changes
+
+    /// The table's name in the file.
+    var name: String {
+        switch self {
+        case .meta: "meta"
+        case .devices: "devices"
+        case .modules: "modules"
+        case .twins: "twins"
+        case .policies: "policies"
+        case .sessions: "sessions"
+        case .facts: "facts"
+        case .changes: "changes"
+        }
+    }
+}
