@@ -48,6 +48,8 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"])]),
 
         tests(of: "Bytes"),
+        tests(of: "LinuxIO"),
+        tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console"),
         tests(of: "Wire"),
     ],

@@ -1,0 +1,184 @@
+import Bytes
+import LinuxIO
+
+/// The moving parts of a connection: transport, what has been read and not used, what waits to be written.
+///
+/// `~Copyable` and passed `inout`, so that the byte path has no reference counts and no dynamic exclusivity checks, and
+/// Sendable, so that all of it can move to another reactor at once.
+public struct Channel: ~Copyable, Sendable {
+    /// What an owner asked for.
+    enum Wish {
+        case none
+        /// Close once everything has gone out.
+        case finish
+        /// The same, but read and drop what still comes for a while, so that a RST cannot destroy our last words.
+        case linger
+        /// Close at once; with RST on a plain connection.
+        case reset
+        case move(Mailbox, @Sendable (consuming Channel) -> Connection)
+    }
+
+    /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
+    package static let highWater = 256 << 10, lowWater = 64 << 10
+    /// Bytes of input kept for a parser that wants more; the parser's own limits should be lower.
+    private static let inputLimit = 1 << 20
+
+    package private(set) var transport: Transport
+    /// Append answers here.
+    package var output = ByteQueue()
+    private var input = ByteQueue()
+    private(set) var wish = Wish.none
+    private var readable = true, hungUp = false
+    private var stalled = false  // TLS must write before it can read
+    private var blockedWriting = false
+    private var finishesWriting = false, hasFinishedWriting = false
+    private var mustParse = false, wasHigh = false
+    package private(set) var isPaused = false
+    /// Whether the peer has ended its direction.
+    package private(set) var hasInputEnded = false
+
+    package init(_ transport: consuming Transport) { self.transport = transport }
+
+    package var peerChain: [[UInt8]] { transport.peerChain }
+    package var peer: SocketAddress? { transport.peer }
+
+    // What an owner may ask for
+
+    /// Closes once everything has gone out.
+    package mutating func finish() { if case .none = wish { wish = .finish } }
+
+    /// Closes once everything has gone out and the peer has closed too, or two seconds later.
+    package mutating func finishLingering() { if case .none = wish { wish = .linger } }
+
+    /// Closes at once; a plain connection's peer sees a reset.
+    package mutating func reset() { wish = .reset }
+
+    /// Ends our direction once everything has gone out; reading goes on.
+    package mutating func finishWriting() { finishesWriting = true }
+
+    /// Stops reading until `resume`; the peer is slowed down by its window.
+    package mutating func pause() { isPaused = true }
+
+    /// Reads again; what was left unused is offered again.
+    package mutating func resume() {
+        isPaused = false
+        mustParse = true
+    }
+
+    /// Carries the connection to another reactor, TLS session and bytes in flight included; `rebuild` makes its new owner there.
+    package mutating func move(to mailbox: Mailbox, rebuild: @escaping @Sendable (consuming Channel) -> Connection) {
+        wish = .move(mailbox, rebuild)
+    }
+
+    // The loop's part
+
+    mutating func prepareForMove() {
+        wish = .none
+        mustParse = true
+        readable = true
+        stalled = false
+        blockedWriting = false
+    }
+
+    mutating func note(_ readiness: Readiness) {
+        if !readiness.isEmpty { stalled = false }
+        if !readiness.isDisjoint(with: [.writable, .hangup]) { blockedWriting = false }
+        if !readiness.isDisjoint(with: [.readable, .hangup]) { readable = true }
+        if !readiness.isDisjoint(with: .hangup) { hungUp = true }
+    }
+
+    /// Whether another round would find something to do.
+    var hasMore: Bool {
+        guard case .none = wish else { return false }
+        return !isPaused && output.count < Self.highWater && (mustParse || (readable && !stalled && !hasInputEnded))
+    }
+
+    /// Once after the output fell from above the high mark to below the low one.
+    mutating func takeDrained() -> Bool {
+        if output.count >= Self.highWater { wasHigh = true }
+        return output.count < Self.lowWater && exchange(&wasHigh, with: false)
+    }
+
+    /// Goes on with the handshake; true once it is over.
+    mutating func establish() throws(TransportError) -> Bool {
+        switch try transport.establish() {
+        case .bytes: return true
+        case .blocked(let onWrite):
+            if onWrite { stalled = true } else { readable = false }
+            return false
+        case .end: throw .tls(.truncated)
+        }
+    }
+
+    mutating func flush() throws(TransportError) {
+        if output.count >= Self.highWater { wasHigh = true }
+        while !output.isEmpty, !blockedWriting {
+            switch try output.withMutableBytes({ bytes throws(TransportError) in try transport.write(UnsafeRawBufferPointer(bytes)) }) {
+            case .bytes(let count): output.consume(count)
+            case .blocked: blockedWriting = true
+            case .end: throw .tls(.truncated)
+            }
+        }
+        if output.isEmpty, finishesWriting, !hasFinishedWriting {
+            hasFinishedWriting = true
+            transport.finishWriting()
+        }
+    }
+
+    mutating func fill(_ owner: Connection, _ reactor: Reactor) throws {
+        if mustParse, !isPaused {
+            mustParse = false
+            if !input.isEmpty { try parse(owner, reactor) }
+            if hasInputEnded, !isPaused { try owner.inputEnded(&self, on: reactor) }
+        }
+        var budget = 8  // then the others have a turn
+        while budget > 0, !mustParse, hasMore, !owner.hasEnded {
+            budget -= 1
+            let isDirect = input.isEmpty, room = isDirect ? reactor.scratch : input.reserve(16384)
+            switch try transport.read(into: room) {
+            case .bytes(let count):
+                if !transport.isEncrypted, count < room.count, !hungUp { readable = false }
+                if isDirect {
+                    let fresh = UnsafeRawBufferPointer(rebasing: room[..<count]).bytes
+                    let used = try owner.received(fresh, &self, on: reactor)
+                    if used < count { input.append(fresh.extracting(droppingFirst: used)) }
+                } else {
+                    input.commit(count)
+                    try parse(owner, reactor)
+                }
+                guard input.count <= Self.inputLimit else { throw TransportError.tls(.failed("peer sent more than it may")) }
+            case .blocked(let onWrite): if onWrite { stalled = true } else { readable = false }
+            case .end:
+                readable = false
+                hasInputEnded = true
+                try owner.inputEnded(&self, on: reactor)
+            }
+        }
+    }
+
+    private mutating func parse(_ owner: Connection, _ reactor: Reactor) throws {
+        var held = exchange(&input, with: ByteQueue())  // the callback gets the rest of self `inout`
+        let used = try held.withBytes { try owner.received($0, &self, on: reactor) }
+        held.consume(used)
+        input = held
+    }
+
+    /// While lingering: drops what comes; true once the peer has ended too.
+    mutating func dropInput(_ reactor: Reactor) throws(TransportError) -> Bool {
+        for _ in 0..<64 {
+            switch try transport.read(into: reactor.scratch) {
+            case .bytes: continue
+            case .blocked: return hasInputEnded
+            case .end:
+                hasInputEnded = true
+                return true
+            }
+        }
+        return true  // it had its chance
+    }
+
+    mutating func releaseBuffers() {
+        output.releaseIfEmpty()
+        input.releaseIfEmpty()
+    }
+}

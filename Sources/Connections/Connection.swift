@@ -1,0 +1,250 @@
+import Bytes
+import LinuxIO
+import Synchronization
+
+/// Why a connection ended.
+public enum CloseReason: Equatable, Sendable {
+    /// We finished, and everything went out.
+    case finished
+    /// We broke it off: a deadline, a drain that took too long, an order.
+    case aborted
+    /// The transport failed.
+    case failed(TransportError)
+    /// The owner's `opened`, `received` or `inputEnded` threw; the text is for the log.
+    case refused(String)
+}
+
+/// A byte stream under edge-triggered readiness. Subclasses parse; this class and `Channel` move bytes.
+///
+/// Open, and so public, because roles subclass it.
+open class Connection: Source {
+    private enum Order { case finish, linger, reset, finishWriting, resume }
+
+    private let descriptor: CInt
+    private var channel: Channel?  // nil while it is being worked on, and at the end
+    private var late = ByteQueue()  // sent by others meanwhile
+    private var lateOrders: [Order] = []
+    private var isOpened = false, isLingering = false
+    package private(set) final var hasEnded = false
+    /// The peer's address, for logs and limits.
+    package final let peer: SocketAddress?
+
+    /// Takes a channel whose handshake may still be to come.
+    package init(_ channel: consuming Channel) {
+        descriptor = channel.transport.socket.raw
+        peer = channel.peer
+        self.channel = consume channel
+        super.init()
+    }
+
+    // What subclasses override
+
+    /// The connection is usable: at once for plain ones, after the handshake for TLS. Called once on each reactor it lives on.
+    open func opened(_ channel: inout Channel, on reactor: Reactor) throws {}
+
+    /// Parses what is there, appends answers to `channel.output`, returns how many bytes were used. The rest is offered
+    /// again with more behind it. Throwing closes the connection with `.refused`.
+    open func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int { bytes.byteCount }
+
+    /// The peer has ended its direction. Finishes ours, unless overridden. Called again after a `resume`.
+    open func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws { channel.finish() }
+
+    /// The output fell below the low mark after having been above the high one.
+    open func drained(on reactor: Reactor) {}
+
+    /// The deadline that the owner set with `reactor.setDeadline(of:inMilliseconds:)` has come. Breaks off, unless overridden.
+    open func expired(on reactor: Reactor) { abort(on: reactor) }
+
+    /// The end, exactly once; not called when the connection moves to another reactor.
+    open func closed(_ reason: CloseReason, on reactor: Reactor) {}
+
+    // What owners call, from outside the callbacks that get the channel
+
+    /// Begins to watch the socket; on failure `closed` is called.
+    package final func start(on reactor: Reactor) {
+        do throws(SystemError) {
+            try reactor.add(self, descriptor: descriptor, [.readable, .writable, .hangup, .edgeTriggered])
+        } catch {
+            hasEnded = true
+            channel = nil
+            return closed(.failed(.system(error)), on: reactor)
+        }
+        reactor.revisit(self)
+        if reactor.isDraining { drain(on: reactor) }
+    }
+
+    package final func send(_ bytes: RawSpan, on reactor: Reactor) {
+        guard !hasEnded else { return }
+        if channel != nil { channel?.enqueue(bytes) } else { late.append(bytes) }
+        reactor.revisit(self)
+    }
+
+    /// Lets `body` append to the output.
+    package final func send(on reactor: Reactor, _ body: (inout ByteQueue) -> Void) {
+        guard !hasEnded else { return }
+        if var held = channel.take() {
+            body(&held.output)
+            channel = consume held
+        } else {
+            body(&late)
+        }
+        reactor.revisit(self)
+    }
+
+    /// Bytes that wait to be written.
+    package final var queuedBytes: Int {
+        switch channel {
+        case .some(let channel): channel.output.count
+        case .none: late.count
+        }
+    }
+
+    /// Closes once everything has gone out.
+    package final func finish(on reactor: Reactor) { order(.finish, on: reactor) }
+    /// Closes once everything has gone out and the peer has closed too, or two seconds later.
+    package final func finishLingering(on reactor: Reactor) { order(.linger, on: reactor) }
+    /// Closes at once; a plain connection's peer sees a reset.
+    package final func reset(on reactor: Reactor) { order(.reset, on: reactor) }
+    /// Ends our direction once everything has gone out.
+    package final func finishWriting(on reactor: Reactor) { order(.finishWriting, on: reactor) }
+    /// Reads again after `Channel.pause`.
+    package final func resume(on reactor: Reactor) { order(.resume, on: reactor) }
+
+    private func order(_ order: Order, on reactor: Reactor) {
+        guard !hasEnded else { return }
+        if var held = channel.take() {
+            Self.apply(order, to: &held)
+            channel = consume held
+        } else {
+            lateOrders.append(order)
+        }
+        reactor.revisit(self)
+    }
+
+    private static func apply(_ order: Order, to channel: inout Channel) {
+        switch order {
+        case .finish: channel.finish()
+        case .linger: channel.finishLingering()
+        case .reset: channel.reset()
+        case .finishWriting: channel.finishWriting()
+        case .resume: channel.resume()
+        }
+    }
+
+    /// Whether bytes we sent went unanswered for so long that the path must be gone.
+    package final func isPathDead(silentMilliseconds milliseconds: UInt32) -> Bool {
+        switch channel {
+        case .some(let channel): channel.transport.isPathDead(silentMilliseconds: milliseconds)
+        case .none: false
+        }
+    }
+
+    /// Finishes at once, unless overridden.
+    open override func drain(on reactor: Reactor) { finish(on: reactor) }
+
+    /// Ends now.
+    public final override func abort(on reactor: Reactor) { end(.aborted, on: reactor) }
+
+    /// Ends now, with a reason of the caller's.
+    package final func end(_ reason: CloseReason, on reactor: Reactor) {
+        guard !hasEnded else { return }
+        hasEnded = true
+        reactor.remove(self, descriptor: descriptor)
+        channel = nil
+        closed(reason, on: reactor)
+    }
+
+    // The loop
+
+    public final override func deadlinePassed(on reactor: Reactor) {
+        if isLingering { abort(on: reactor) } else { expired(on: reactor) }
+    }
+
+    public final override func ready(_ readiness: Readiness, on reactor: Reactor) {
+        guard var channel = self.channel.take() else { return }
+        channel.note(readiness)
+        do {
+            if !isOpened {
+                guard try channel.establish() else {
+                    for order in exchange(&lateOrders, with: []) { Self.apply(order, to: &channel) }
+                    return settle(channel, on: reactor)
+                }
+                isOpened = true
+                try opened(&channel, on: reactor)
+            }
+            takeLate(&channel)
+            try channel.flush()
+            if isLingering {
+                if try channel.dropInput(reactor) { return end(.finished, on: reactor) }
+            } else {
+                try channel.fill(self, reactor)
+            }
+            takeLate(&channel)
+            try channel.flush()
+        } catch let error as TransportError {
+            return end(.failed(error), on: reactor)
+        } catch {
+            try? channel.flush()  // the refusal may have been written already
+            return end(.refused("\(error)"), on: reactor)
+        }
+        if !hasEnded { settle(channel, on: reactor) }
+    }
+
+    private func takeLate(_ channel: inout Channel) {
+        if !late.isEmpty {
+            late.withBytes { channel.output.append($0) }
+            late = ByteQueue()
+        }
+        for order in exchange(&lateOrders, with: []) { Self.apply(order, to: &channel) }
+    }
+
+    private func settle(_ channel: consuming Channel, on reactor: Reactor) {
+        switch channel.wish {
+        case .none:
+            if isOpened, channel.hasMore { reactor.revisit(self) }
+        case .finish:
+            if channel.output.isEmpty || !isOpened {
+                if isOpened { channel.transport.finishWriting() }
+                return end(.finished, on: reactor)
+            }
+        case .linger:
+            if !isOpened { return end(.finished, on: reactor) }
+            if channel.output.isEmpty, !isLingering {
+                isLingering = true
+                channel.transport.finishWriting()
+                reactor.setDeadline(of: self, inMilliseconds: 2000)
+                reactor.revisit(self)
+            }
+        case .reset:
+            channel.transport.resetOnClose()
+            return end(.aborted, on: reactor)
+        case .move(let mailbox, let rebuild):
+            hasEnded = true
+            reactor.remove(self, descriptor: descriptor)
+            channel.prepareForMove()
+            return mailbox.adopt(channel, rebuild)
+        }
+        channel.releaseBuffers()
+        let isDrained = channel.takeDrained()
+        self.channel = consume channel
+        if isDrained { drained(on: reactor) }
+    }
+}
+
+extension Channel {
+    fileprivate mutating func enqueue(_ bytes: RawSpan) { output.append(bytes) }
+}
+
+extension Mailbox {
+    /// Carries a live connection to this mailbox's reactor: bytes in flight and TLS session included.
+    package func adopt(_ channel: consuming Channel, _ rebuild: @escaping @Sendable (consuming Channel) -> Connection) {
+        final class Crate: Sendable {  // closures cannot consume a captured ~Copyable value
+            let channel: Mutex<Channel?>
+            init(_ channel: consuming Channel) { self.channel = Mutex(channel) }
+        }
+        let crate = Crate(channel)
+        send { reactor in
+            if let channel = crate.channel.withLock({ $0.take() }) { rebuild(channel).start(on: reactor) }
+        }
+    }
+}

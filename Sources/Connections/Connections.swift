@@ -1,1 +1,0 @@
-// Byte streams under edge-triggered readiness, plain or TLS, that can move between reactors.

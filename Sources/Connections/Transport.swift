@@ -1,0 +1,141 @@
+import CLinux
+import Glibc
+import LinuxIO
+import TLS
+
+/// What one non-blocking transfer came to.
+enum Transfer {
+    case bytes(Int)
+    case blocked(onWrite: Bool)
+    case end
+}
+
+/// A socket and, over TLS, its session. Unique by type, so that a hand-over to another reactor is a move.
+package struct Transport: ~Copyable, Sendable {
+    let socket: OwnedDescriptor
+    private let session: TLSSession?
+    private(set) var isEstablished: Bool
+    package let peer: SocketAddress?
+
+    /// A plain connection.
+    package init(_ socket: consuming OwnedDescriptor) {
+        peer = SocketAddress.peer(of: socket.raw)
+        self.socket = socket
+        session = nil
+        isEstablished = true
+    }
+
+    /// The server's end of a TLS connection.
+    package init(accepting socket: consuming OwnedDescriptor, _ context: TLSContext) throws(TLSError) {
+        peer = SocketAddress.peer(of: socket.raw)
+        session = try TLSSession(acceptingOn: socket.raw, context)
+        self.socket = socket
+        isEstablished = false
+    }
+
+    /// The client's end of a TLS connection to `host`, whose certificate must name it.
+    package init(
+        connecting socket: consuming OwnedDescriptor, _ context: TLSContext, host: String, cache: TLSSessionCache? = nil
+    ) throws(TLSError) {
+        peer = SocketAddress.peer(of: socket.raw)
+        session = try TLSSession(connectingOn: socket.raw, context, host: host, cache: cache)
+        self.socket = socket
+        isEstablished = false
+    }
+
+    package var isEncrypted: Bool { session != nil }
+
+    /// The certificates that the peer presented, leaf first, DER.
+    package var peerChain: [[UInt8]] {
+        switch session {
+        case .some(let session): session.peerChain
+        case .none: []
+        }
+    }
+
+    /// Goes on with the handshake; `.bytes` once it is over.
+    mutating func establish() throws(TransportError) -> Transfer {
+        if isEstablished { return .bytes(0) }
+        let progress = try withSession { session throws(TLSError) in try session.handshake() }
+        if case .bytes = progress { isEstablished = true }
+        return progress
+    }
+
+    private func withSession(_ body: (borrowing TLSSession) throws(TLSError) -> TLSProgress) throws(TransportError) -> Transfer {
+        do throws(TLSError) {
+            switch session {
+            case .none: return .end
+            case .some(let session):
+                switch try body(session) {
+                case .done(let count): return .bytes(count)
+                case .blocked(let onWrite): return .blocked(onWrite: onWrite)
+                case .closed: return .end
+                }
+            }
+        } catch {
+            throw .tls(error)
+        }
+    }
+
+    func read(into room: UnsafeMutableRawBufferPointer) throws(TransportError) -> Transfer {
+        if isEncrypted { return try withSession { session throws(TLSError) in try session.read(into: room) } }
+        while true {
+            let count = recv(socket.raw, room.baseAddress, room.count, 0)
+            if count > 0 { return .bytes(count) }
+            if count == 0 { return .end }
+            if errno == EINTR { continue }
+            if errno == EAGAIN { return .blocked(onWrite: false) }
+            throw .system(SystemError("recv"))
+        }
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer) throws(TransportError) -> Transfer {
+        if isEncrypted { return try withSession { session throws(TLSError) in try session.write(bytes) } }
+        while true {
+            let count = send(socket.raw, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL))
+            if count >= 0 { return .bytes(count) }
+            if errno == EINTR { continue }
+            if errno == EAGAIN { return .blocked(onWrite: true) }
+            throw .system(SystemError("send"))
+        }
+    }
+
+    /// Ends our direction and leaves the peer's open: close_notify over TLS, then FIN.
+    func finishWriting() {
+        if isEncrypted, isEstablished { _ = try? withSession { session throws(TLSError) in try session.sayGoodbye() } }
+        shutdown(socket.raw, CInt(SHUT_WR))
+    }
+
+    /// The next close sends RST instead of FIN.
+    func resetOnClose() { _ = clx_set_reset_on_close(socket.raw) }
+
+    /// Whether bytes we sent went unanswered for `milliseconds`: the path or the peer is gone. A reader that merely
+    /// stopped reading is alive.
+    package func isPathDead(silentMilliseconds milliseconds: UInt32) -> Bool { clx_path_is_dead(socket.raw, milliseconds) == 1 }
+
+    /// Asks the kernel to probe an idle peer; the connection fails after `idle + 3 × interval` seconds of silence.
+    package func keepAlive(idleSeconds: Int32, intervalSeconds: Int32) {
+        _ = clx_set_keepalive(socket.raw, idleSeconds, intervalSeconds, 3)
+    }
+}
+
+/// Why a transport failed.
+public enum TransportError: Error, Equatable, CustomStringConvertible {
+    /// The TLS session failed.
+    case tls(TLSError)
+    /// A system call failed.
+    case system(SystemError)
+
+    /// The peer sent RST.
+    package var isReset: Bool {
+        if case .system(let error) = self { error.number == ECONNRESET || error.number == EPIPE } else { false }
+    }
+
+    /// One line without call names.
+    public var description: String {
+        switch self {
+        case .tls(let error): error.description
+        case .system(let error): error.reason
+        }
+    }
+}

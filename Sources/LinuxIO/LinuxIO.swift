@@ -1,1 +1,0 @@
-// Owned descriptors, the reactor, timers, mailboxes, signals, dialling, atomic files: Linux made safe.

@@ -1,0 +1,65 @@
+import Glibc
+import Synchronization
+
+/// Threads for work that may block: name resolution, files, commits. Answers go back by mailbox.
+package final class Worker: Sendable {
+    private struct Queue {
+        var jobs: [@Sendable () -> Void] = []
+        var isClosed = false
+    }
+
+    private let queue = Mutex(Queue())
+    private let waiting: Semaphore
+    private let threads: Mutex<[Thread]> = Mutex([])
+
+    package init(threads count: Int = 1) throws(SystemError) {
+        waiting = Semaphore()
+        for _ in 0..<count {
+            let thread = try Thread.start { [self] in run() }
+            threads.withLock { $0.append(thread) }
+        }
+    }
+
+    /// Runs `job` on one of the threads; false after `finish`.
+    @discardableResult
+    package func submit(_ job: @escaping @Sendable () -> Void) -> Bool {
+        let isTaken = queue.withLock { queue in
+            if !queue.isClosed { queue.jobs.append(job) }
+            return !queue.isClosed
+        }
+        if isTaken { waiting.signal() }
+        return isTaken
+    }
+
+    /// Lets the jobs that wait run to their end, then ends the threads.
+    package func finish() {
+        queue.withLock { $0.isClosed = true }
+        for thread in threads.withLock({ exchange(&$0, with: []) }) {
+            waiting.signal()
+            thread.join()
+        }
+    }
+
+    private func run() {
+        while true {
+            waiting.wait()
+            let (job, isClosed) = queue.withLock { queue in (queue.jobs.isEmpty ? nil : queue.jobs.removeFirst(), queue.isClosed) }
+            if let job { job() } else if isClosed { return }
+        }
+    }
+}
+
+/// A counting semaphore of POSIX, which lives as long as its owner.
+private final class Semaphore: @unchecked Sendable {  // sem_t is made for use by many threads
+    private let storage = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+
+    init() { sem_init(storage, 0, 0) }
+
+    deinit {
+        sem_destroy(storage)
+        storage.deallocate()
+    }
+
+    func signal() { sem_post(storage) }
+    func wait() { while sem_wait(storage) != 0 {} }
+}

@@ -1,0 +1,110 @@
+import Bytes
+import Connections
+import Glibc
+import LinuxIO
+import Synchronization
+import Testing
+
+/// Echoes lines; "move" carries the connection to the other reactor, "bye" lingers.
+private final class Echo: Connection {
+    let other: Mailbox?
+
+    init(_ channel: consuming Channel, movesTo other: Mailbox?) {
+        self.other = other
+        super.init(channel)
+    }
+
+    override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+        var used = 0
+        while let end = bytes.firstIndex(of: 10, from: used) {
+            let line = bytes.extracting(used..<end + 1)
+            used = end + 1
+            channel.output.append(line)
+            if line.equals("move\n"), let other {
+                channel.move(to: other) { Echo($0, movesTo: nil) }
+                return used
+            }
+            if line.equals("bye\n") {
+                channel.finishLingering()
+                return used
+            }
+        }
+        return used
+    }
+}
+
+/// A blocking client, as plain as can be.
+private struct Client: ~Copyable {
+    let socket: OwnedDescriptor
+
+    init(port: UInt16) throws {
+        socket = OwnedDescriptor(adopting: Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
+        let address = try #require(SocketAddress(address: "127.0.0.1", port: port))
+        try #require(address.withSockaddr { connect(socket.raw, $0, $1) } == 0)
+    }
+
+    func send(_ text: String) { _ = Glibc.send(socket.raw, text, text.utf8.count, CInt(MSG_NOSIGNAL)) }
+
+    func receive(_ count: Int) -> String {
+        var bytes: [UInt8] = [], chunk = [UInt8](repeating: 0, count: 65536)
+        while bytes.count < count {
+            let got = recv(socket.raw, &chunk, min(chunk.count, count - bytes.count), 0)
+            if got <= 0 { break }
+            bytes.append(contentsOf: chunk[..<got])
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+@Suite struct ConnectionTests {
+    /// Two reactors, a listener on the first, and what the test does meanwhile.
+    private func withEcho(_ body: (UInt16) throws -> Void) throws {
+        let (second, secondThread) = try Reactor.start { _ in }
+        let port = Mutex<UInt16?>(nil)
+        let (first, firstThread) = try Reactor.start { reactor in
+            guard let address = SocketAddress(address: "127.0.0.1", port: 0), let socket = try? Listener.open(at: address),
+                let listener = try? Listener(
+                    socket, on: reactor,
+                    accepted: { socket, _, reactor in Echo(Channel(Transport(socket)), movesTo: second).start(on: reactor) })
+            else { return }
+            port.withLock { $0 = listener.address?.port }
+        }
+        while port.withLock({ $0 }) == nil { sched_yield() }
+        try body(try #require(port.withLock { $0 }))
+        first.send { $0.stop() }
+        second.send { $0.stop() }
+        firstThread.join()
+        secondThread.join()
+    }
+
+    @Test func echoesAcrossAMoveToAnotherReactor() throws {
+        try withEcho { port in
+            let client = try Client(port: port)
+            client.send("one\nmove\ntwo\nhalf a li")
+            #expect(client.receive(13) == "one\nmove\ntwo\n")
+            client.send("ne\n")
+            #expect(client.receive(12) == "half a line\n")
+        }
+    }
+
+    @Test func delivers64MiBWithoutLosingAByte() throws {
+        try withEcho { port in
+            let client = try Client(port: port)
+            let line = String(repeating: "x", count: 65535) + "\n"
+            for _ in 0..<256 {
+                client.send(line)
+                #expect(client.receive(65536) == line)
+            }
+        }
+    }
+
+    @Test func lastWordsSurviveUnreadInput() throws {
+        try withEcho { port in
+            for _ in 0..<50 {
+                let client = try Client(port: port)
+                client.send("bye\n" + String(repeating: "unread", count: 2000))
+                #expect(client.receive(100) == "bye\n")
+            }
+        }
+    }
+}
