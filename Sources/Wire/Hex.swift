@@ -17,19 +17,9 @@ package enum Hex {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(codes.count / 2)
         for place in stride(from: 0, to: codes.count, by: 2) {
-            guard let high = digit(codes[place]), let low = digit(codes[place + 1]) else { return nil }
+            guard let high = ASCII.hexValue(codes[place]), let low = ASCII.hexValue(codes[place + 1]) else { return nil }
             bytes.append(high << 4 | low)
         }
         return bytes
-    }
-
-    /// The value of one digit, 0 to 15.
-    package static func digit(_ code: UInt8) -> UInt8? {
-        switch code {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): code - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): code - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): code - UInt8(ascii: "A") + 10
-        default: nil
-        }
     }
 }
