@@ -35,6 +35,11 @@ package enum CompletionScript {
         var identifier: String { String(path.map { $0.isLetter || $0.isNumber ? $0 : "_" }) }
     }
 
+    /// With a backslash before each of `characters`.
+    static func escaped(_ text: String, _ characters: String) -> String {
+        text.reduce(into: "") { $0 += characters.contains($1) ? "\\\($1)" : "\($1)" }
+    }
+
     /// In single quotes, for any of the three shells.
     static func quoted(_ text: String) -> String {
         "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
@@ -132,14 +137,14 @@ extension CompletionScript {
         ]
         lines += options.map { "        \($0) \\" }
         lines += ["        '1: :->command' '*:: :->rest'", "    case $state in", "        command)", "            local -a commands=("]
-        lines += commands.map { "                \(quoted($0.name + ":" + $0.summary.replacing(":", with: "\\:")))" }
+        lines += commands.map { "                \(quoted($0.name + ":" + escaped($0.summary, ":")))" }
         lines += ["            )", "            _describe command commands ;;", "        rest)", "            case $words[1] in"]
         lines += commands.map { "                \($0.name)) \(name)_\(String($0.name.map { $0.isLetter ? $0 : "_" })) ;;" }
         return lines + ["            esac ;;", "    esac", "}"]
     }
 
     private static func zshSpecification(_ option: Option) -> [String] {
-        let text = "[" + option.summary.replacing("[", with: "\\[").replacing("]", with: "\\]").replacing(":", with: "\\:") + "]"
+        let text = "[" + escaped(option.summary, "[]:") + "]"
         let (mark, value): (String, String) =
             switch option.value {
             case .none: ("", "")
