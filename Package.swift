@@ -1,7 +1,12 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+/// Set by Tests/Fuzz/run: every module is then built with coverage for libFuzzer, and the fuzzers are targets too.
+let fuzzing = Context.environment["IOTSTREAM_FUZZ"] != nil
+
+/// Without `-disable-cmo` code moves between modules in a release build, and the fuzzers see no coverage of it.
+let strict: [SwiftSetting] =
+    [.treatAllWarnings(as: .error)] + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-disable-cmo"])] : [])
 
 /// A room of the house: a module, and the rooms below it that it may know.
 func room(_ name: String, knows below: [String]) -> Target {
@@ -13,6 +18,23 @@ func tests(of name: String, with others: [String] = []) -> Target {
     .testTarget(
         name: "\(name)Tests", dependencies: (Set([name, "Bytes"] + others).sorted()).map { .byName(name: $0) }, swiftSettings: strict)
 }
+
+/// The fuzzer of a codec, `fuzz-NAME`, in Tests/Fuzz/FOLDER with its inputs beside it in `corpus`.
+///
+/// To add one: a line in `fuzzers`, by which Tests/Fuzz/run finds it, and in its folder `corpus/` with a dozen inputs and a Swift
+/// file whose `@main static func main()` is `runFuzzer { input in … }`; FuzzSupport has `check` and `checkSplits` for the rules.
+func fuzzer(_ name: String, in folder: String, of room: String = "Wire") -> Target {
+    .executableTarget(
+        name: "fuzz-\(name)", dependencies: [.byName(name: room), "Bytes", "FuzzSupport"], path: "Tests/Fuzz/\(folder)",
+        exclude: ["corpus"], swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])])
+}
+
+let fuzzers: [Target] = [
+    .target(name: "FuzzSupport", dependencies: ["Bytes"], path: "Tests/Fuzz/Support", swiftSettings: strict),
+    fuzzer("http", in: "HTTP"),
+    fuzzer("websocket", in: "WebSocket"),
+]
 
 let package = Package(
     name: "iotstream",
@@ -52,6 +74,6 @@ let package = Package(
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console"),
         tests(of: "Wire"),
-    ],
+    ] + (fuzzing ? fuzzers : []),
     swiftLanguageModes: [.v6]
 )

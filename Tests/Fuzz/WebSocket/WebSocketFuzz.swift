@@ -1,0 +1,107 @@
+import Bytes
+import FuzzSupport
+import Wire
+
+/// What a receiver made of the bytes: the frames with their payload put together, and how it ended.
+private struct Outcome: Equatable {
+    var frames: [String] = []
+    var payload: [UInt8] = []
+    var end = "more"
+    var betweenMessages = false
+}
+
+private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits) -> Outcome {
+    var receiver = WebSocketReceiver(role: role, limits: limits)
+    var outcome = Outcome()
+    for piece in pieces {
+        var bytes = Array(bytes[piece])
+        let failed = bytes.withUnsafeMutableBytes { buffer in
+            var position = 0
+            do throws(WebSocketError) {
+                while let event = try receiver.next(in: buffer, at: &position) {
+                    check(position <= buffer.count, "nothing is consumed that was not there")
+                    switch event {
+                    case .payload(let range):
+                        check(!range.isEmpty && range.upperBound <= buffer.count, "a payload lies in the buffer")
+                        outcome.payload += buffer[range]
+                    default: outcome.frames.append("\(outcome.payload.count): \(event)")
+                    }
+                }
+                check(position == buffer.count, "every byte is consumed")
+                return false
+            } catch {
+                outcome.end = "\(error) \(error.closeCode)"
+                return true
+            }
+        }
+        if failed { return outcome }
+    }
+    outcome.betweenMessages = receiver.isBetweenMessages
+    if receiver.isClosed { outcome.end = "closed" }
+    return outcome
+}
+
+private func messages(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits) -> [String] {
+    var reader = WebSocketMessages(role: role, limits: limits)
+    var seen: [String] = []
+    for piece in pieces {
+        var bytes = Array(bytes[piece])
+        let failed = bytes.withUnsafeMutableBytes { buffer in
+            var position = 0
+            do throws(WebSocketError) {
+                while let event = try reader.next(in: buffer, at: &position) { seen.append("\(event)") }
+                return false
+            } catch {
+                seen.append("\(error)")
+                return true
+            }
+        }
+        if failed { break }
+    }
+    return seen
+}
+
+@main
+enum WebSocketFuzz {
+    static func main() {
+        runFuzzer(fuzzWebSocket)
+    }
+}
+
+private func fuzzWebSocket(_ input: inout FuzzInput) {
+    let limits = WebSocketLimits(frameBytes: input.number(below: 2) == 0 ? .max : 300, messageBytes: 200)
+    for role in [WebSocketRole.server, .client] {
+        let header = checkSplits(of: &input) { bytes -> (verdict: Verdict<WebSocketFrameHeader>, wanted: Int) in
+            do throws(WebSocketError) {
+                switch try WebSocketFrameHeader.parse(bytes, role: role, limits: limits) {
+                case .needMoreData(let total): return (.more, total)
+                case .complete(let value, let consumed): return (.value(value, consumed: consumed), 0)
+                }
+            } catch {
+                return (.refused("\(error)"), 0)
+            }
+        }
+        if case .value(let header, let consumed) = header {
+            var output = ByteQueue()
+            header.encode(into: &output)
+            check(output.toArray() == Array(input.bytes[0..<consumed]), "a header is written as it was read")
+            check(header.encodedLength == consumed, "its length is known")
+        }
+        let pieces = input.pieces()
+        let whole = [0..<input.bytes.count]
+        check(
+            run(input.bytes, in: whole, role: role, limits: limits) == run(input.bytes, in: pieces, role: role, limits: limits),
+            "frames are the same in pieces")
+        check(
+            messages(input.bytes, in: whole, role: role, limits: limits) == messages(input.bytes, in: pieces, role: role, limits: limits),
+            "messages are the same in pieces")
+    }
+
+    // The input as a payload: what is sent arrives.
+    let key = UInt32(truncatingIfNeeded: input.number(below: 1 << 31)) &* 2_654_435_761
+    var output = ByteQueue()
+    WebSocketFrameHeader.encodeFrame(.binary, input.bytes.span.bytes, maskKey: key, into: &output)
+    var frame = FuzzInput(output.toArray())
+    let received = run(frame.bytes, in: frame.pieces(), role: .server, limits: .standard)
+    check(received.payload == input.bytes && received.betweenMessages, "a payload arrives as it was sent")
+}
