@@ -60,7 +60,7 @@ let package = Package(
         room("Hub", knows: ["Streams", "Relay", "Registry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Agent", knows: ["Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Certificates", knows: ["Console", "TLS", "LinuxIO", "Bytes"]),
+        room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         .executableTarget(
             name: "iotstream",
             dependencies: [

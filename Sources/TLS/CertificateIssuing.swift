@@ -12,7 +12,8 @@ package enum CertificateRole: Sendable, Equatable {
     /// A TLS client: a device, or the proof of possession of a CA key.
     case client
 
-    var isCA: Bool {
+    /// Whether its holder issues others.
+    package var isCA: Bool {
         switch self {
         case .root, .intermediate: true
         case .server, .client: false
