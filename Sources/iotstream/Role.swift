@@ -1,3 +1,4 @@
+import Certificates
 import Console
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.
@@ -5,7 +6,7 @@ enum Role {
     static let version = "0.1.0"
 
     /// In the order of the overview.
-    static let all: [Command] = [CompletionCommand.command]
+    static let all: [Command] = [CertRole.command, CompletionCommand.command]
     /// Roles with a symlink of their own, `iotstream-NAME`.
     static let linked = ["hub", "agent", "forward", "cert"]
 
