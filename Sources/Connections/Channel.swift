@@ -34,6 +34,9 @@ public struct Channel: ~Copyable, Sendable {
     private var finishesWriting = false, hasFinishedWriting = false
     private var mustParse = false, wasHigh = false
     package private(set) var isPaused = false
+    /// Whether reading stops while much output waits, as it should where input begets output. A relay says no: its two
+    /// directions are independent, and two peers that wait for one another's reading would wait for ever.
+    package var readsWhileOutputWaits = false
     /// Whether the peer has ended its direction.
     package private(set) var hasInputEnded = false
 
@@ -90,7 +93,7 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether another round would find something to do.
     var hasMore: Bool {
         guard case .none = wish else { return false }
-        return !isPaused && output.count < Self.highWater && (mustParse || (readable && !stalled && !hasInputEnded))
+        return !isPaused && (readsWhileOutputWaits || output.count < Self.highWater) && (mustParse || (readable && !stalled && !hasInputEnded))
     }
 
     /// Once after the output fell from above the high mark to below the low one.
