@@ -8,9 +8,19 @@ let fuzzing = Context.environment["IOTSTREAM_FUZZ"] != nil
 let strict: [SwiftSetting] =
     [.treatAllWarnings(as: .error)] + (fuzzing ? [.unsafeFlags(["-sanitize=fuzzer", "-disable-cmo"])] : [])
 
+/// Rooms do without regular expressions, which are 1.1 MB of every binary; `contains(text:)` of Bytes finds a text.
+let lean: [SwiftSetting] = strict + [.unsafeFlags(["-Xfrontend", "-disable-implicit-string-processing-module-import"])]
+/// Nothing looks up symbols of the executable by name, so the linker may drop what nobody uses.
+let small: [LinkerSetting] = [
+    .unsafeFlags([
+        "-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs", "-Xlinker", "--no-export-dynamic", "-Xlinker", "--gc-sections",
+        "-Xlinker", "--icf=safe",
+    ])
+]
+
 /// A room of the house: a module, and the rooms below it that it may know.
 func room(_ name: String, knows below: [String]) -> Target {
-    .target(name: name, dependencies: below.map { .byName(name: $0) }, swiftSettings: strict)
+    .target(name: name, dependencies: below.map { .byName(name: $0) }, swiftSettings: lean)
 }
 
 /// The tests of one room.
@@ -66,8 +76,8 @@ let package = Package(
             dependencies: [
                 "Hub", "Agent", "Proxy", "Certificates", "Registry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
             ],
-            swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs"])]),
+            swiftSettings: lean,
+            linkerSettings: small),
 
         tests(of: "Bytes"),
         tests(of: "LinuxIO"),

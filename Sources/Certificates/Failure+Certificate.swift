@@ -28,7 +28,7 @@ func readChain(_ path: String) throws(Failure) -> CertificateChain {
     let bytes = try InputFile.read(path, limit: CredentialFile.limit)
     let name = path == "-" ? "standard input" : path
     do throws(CertificateError) { return try CertificateChain(bytes: bytes) } catch {
-        if error == .noCertificate, String(decoding: bytes, as: UTF8.self).contains("PRIVATE KEY-----") {
+        if error == .noCertificate, String(decoding: bytes, as: UTF8.self).contains(text: "PRIVATE KEY-----") {
             throw .data("\(name): a private key, no certificate", "name the .cert.pem file that goes with it")
         }
         throw error.failure(name)

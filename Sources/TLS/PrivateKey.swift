@@ -1,3 +1,4 @@
+import Bytes
 import COpenSSL
 
 /// The kinds of keys that can be made.
@@ -50,8 +51,8 @@ package final class PrivateKey: @unchecked Sendable {
             let code = ERR_peek_last_error()
             ERR_clear_error()
             let text = String(decoding: pem, as: UTF8.self)
-            if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") { throw .encryptedKey }
-            guard text.contains("PRIVATE KEY-----") else { throw .noPrivateKey }
+            if text.contains(text: "BEGIN ENCRYPTED PRIVATE KEY") || text.contains(text: "Proc-Type: 4,ENCRYPTED") { throw .encryptedKey }
+            guard text.contains(text: "PRIVATE KEY-----") else { throw .noPrivateKey }
             throw .malformed(ERR_reason_error_string(code).map { String(cString: $0) } ?? "the private key cannot be read")
         }
         raw = found
