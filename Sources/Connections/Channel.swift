@@ -6,6 +6,9 @@ import LinuxIO
 /// `~Copyable` and passed `inout`, so that the byte path has no reference counts and no dynamic exclusivity checks, and
 /// Sendable, so that all of it can move to another reactor at once.
 public struct Channel: ~Copyable, Sendable {
+    /// Makes a moved channel's new owner, on the reactor it has come to.
+    package typealias Rebuild = @Sendable (consuming Channel, Reactor) -> Connection
+
     /// What an owner asked for.
     enum Wish {
         case none
@@ -15,7 +18,7 @@ public struct Channel: ~Copyable, Sendable {
         case linger
         /// Close at once; with RST on a plain connection.
         case reset
-        case move(Mailbox, @Sendable (consuming Channel) -> Connection)
+        case move(Mailbox, Rebuild)
     }
 
     /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
@@ -68,8 +71,8 @@ public struct Channel: ~Copyable, Sendable {
         mustParse = true
     }
 
-    /// Carries the connection to another reactor, TLS session and bytes in flight included; `rebuild` makes its new owner there.
-    package mutating func move(to mailbox: Mailbox, rebuild: @escaping @Sendable (consuming Channel) -> Connection) {
+    /// Carries the connection to another reactor, or to another owner on the same one; TLS session and bytes in flight included.
+    package mutating func move(to mailbox: Mailbox, rebuild: @escaping Rebuild) {
         wish = .move(mailbox, rebuild)
     }
 
@@ -93,7 +96,8 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether another round would find something to do.
     var hasMore: Bool {
         guard case .none = wish else { return false }
-        return !isPaused && (readsWhileOutputWaits || output.count < Self.highWater) && (mustParse || (readable && !stalled && !hasInputEnded))
+        return !isPaused && (readsWhileOutputWaits || output.count < Self.highWater)
+            && (mustParse || (readable && !stalled && !hasInputEnded))
     }
 
     /// Once after the output fell from above the high mark to below the low one.

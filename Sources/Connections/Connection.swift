@@ -237,14 +237,14 @@ extension Channel {
 
 extension Mailbox {
     /// Carries a live connection to this mailbox's reactor: bytes in flight and TLS session included.
-    package func adopt(_ channel: consuming Channel, _ rebuild: @escaping @Sendable (consuming Channel) -> Connection) {
+    package func adopt(_ channel: consuming Channel, _ rebuild: @escaping Channel.Rebuild) {
         final class Crate: Sendable {  // closures cannot consume a captured ~Copyable value
             let channel: Mutex<Channel?>
             init(_ channel: consuming Channel) { self.channel = Mutex(channel) }
         }
         let crate = Crate(channel)
         send { reactor in
-            if let channel = crate.channel.withLock({ $0.take() }) { rebuild(channel).start(on: reactor) }
+            if let channel = crate.channel.withLock({ $0.take() }) { rebuild(channel, reactor).start(on: reactor) }
         }
     }
 }

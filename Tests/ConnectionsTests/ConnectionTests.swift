@@ -21,7 +21,7 @@ private final class Echo: Connection {
             used = end + 1
             channel.output.append(line)
             if line.equals("move\n"), let other {
-                channel.move(to: other) { Echo($0, movesTo: nil) }
+                channel.move(to: other) { channel, _ in Echo(channel, movesTo: nil) }
                 return used
             }
             if line.equals("bye\n") {
