@@ -1,0 +1,45 @@
+/// Why somebody was not let in: for the log. The peer hears no more than `error`.
+package enum Refusal: Error, Equatable, Sendable {
+    case noCredential
+    case malformedToken
+    case wrongSignature
+    /// `expiry` in seconds since 1970.
+    case expired(expiry: Int64)
+    case wrongAudience
+    case unknownIdentity
+    case disabled
+    /// A token for an identity that proves itself by certificate, or the other way about.
+    case wrongAttestation
+    case wrongCertificate
+    case unknownPolicy
+    case missingRight(Rights)
+    case store(String)
+
+    /// What the peer is told over HTTP.
+    package var error: RegistryError {
+        switch self {
+        case .missingRight: .forbidden
+        case .store(let text): .store(.failed(path: "registry", operation: "authenticate", reason: text))
+        default: .unauthorized
+        }
+    }
+}
+
+extension Refusal: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .noCredential: "no-credential"
+        case .malformedToken: "malformed-token"
+        case .wrongSignature: "wrong-signature"
+        case .expired: "expired-token"
+        case .wrongAudience: "wrong-audience"
+        case .unknownIdentity: "unknown-identity"
+        case .disabled: "disabled"
+        case .wrongAttestation: "wrong-attestation"
+        case .wrongCertificate: "wrong-certificate"
+        case .unknownPolicy: "unknown-policy"
+        case .missingRight: "missing-right"
+        case .store: "registry-failed"
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import Store
+import Wire
+
+/// Every change of the registry is one of these, whether it comes from a tool, by REST or from a file.
+package enum RegistryCommand: Sendable {
+    case putIdentity(ClientIdentity, IdentityRequest, IfMatch)
+    case deleteIdentity(ClientIdentity, IfMatch)
+    /// Enables or disables a device.
+    case setStatus(device: String, Identity.Status, reason: String?)
+    case rotateKey(ClientIdentity, KeySlot, IfMatch)
+    /// Entries are independent: those that fail are in the report, the others stand.
+    case bulk([BulkEntry])
+    case createPolicy(name: String, Rights)
+    case setRights(policy: String, Rights)
+    /// The last policy that may write the registry goes only by force.
+    case deletePolicy(name: String, force: Bool)
+    case rotatePolicy(name: String, KeySlot)
+    /// What an MQTT session has subscribed to; nil ends the session.
+    case setSession(ClientIdentity, MQTTSession?)
+    case setHubFacts(HubFacts)
+}
+
+/// Which of two keys is made anew.
+package enum KeySlot: String, Sendable {
+    case primary, secondary
+    /// No new key: the two change places.
+    case swap
+}
+
+/// What a command has led to.
+package enum RegistryOutcome: Sendable {
+    case identity(Identity, isNew: Bool)
+    case policy(Policy)
+    case bulk(BulkReport)
+    case done
+
+    package var identity: Identity? { if case .identity(let identity, _) = self { identity } else { nil } }
+    package var policy: Policy? { if case .policy(let policy) = self { policy } else { nil } }
+    package var bulk: BulkReport? { if case .bulk(let report) = self { report } else { nil } }
+}
+
+extension Registry {
+    /// The one place where the registry changes. Every rule is checked before the first write of a command or entry.
+    package static func apply(
+        _ command: RegistryCommand, in transaction: borrowing WriteTransaction, now: Timestamp
+    ) throws(RegistryError) -> RegistryOutcome {
+        switch command {
+        case .putIdentity(let name, let request, let condition):
+            return try put(name, request, condition, in: transaction, now: now)
+        case .deleteIdentity(let name, let condition):
+            try delete(name, condition, in: transaction)
+            return .done
+        case .setStatus(let device, let status, let reason):
+            return try setStatus(device, status, reason, in: transaction, now: now)
+        case .rotateKey(let name, let slot, let condition):
+            return try rotateKey(name, slot, condition, in: transaction, now: now)
+        case .bulk(let entries):
+            return .bulk(try bulk(entries, in: transaction, now: now))
+        case .createPolicy(let name, let rights):
+            return .policy(try createPolicy(name, rights, in: transaction))
+        case .setRights(let name, let rights):
+            return .policy(try setRights(name, rights, in: transaction))
+        case .deletePolicy(let name, let force):
+            try deletePolicy(name, force: force, in: transaction)
+            return .done
+        case .rotatePolicy(let name, let slot):
+            return .policy(try rotatePolicy(name, slot, in: transaction))
+        case .setSession(let name, let session):
+            try setSession(name, session, in: transaction)
+            return .done
+        case .setHubFacts(let facts):
+            try stored { () throws(StoreError) in try transaction.put(.facts, HubFacts.key, facts.json.bytes()) }
+            return .done
+        }
+    }
+
+    /// Turns an error of the store into one of the registry.
+    static func stored<Result>(_ body: () throws(StoreError) -> Result) throws(RegistryError) -> Result {
+        do { return try body() } catch { throw .store(error) }
+    }
+}

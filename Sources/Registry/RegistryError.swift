@@ -1,0 +1,109 @@
+import Store
+import Wire
+
+/// A refusal of the registry, with the number and name that clients know (mqtt-device 18, service-rest 3).
+package enum RegistryError: Error, Equatable, Sendable {
+    case argumentInvalid(String)
+    case argumentNull(String)
+    case invalidOperation(String)
+    case deviceDefinedMultipleTimes(String)
+    case bulkTooLarge(Int)
+    /// No token, or one that proves nothing.
+    case unauthorized
+    /// A good token without the right for this.
+    case forbidden
+    case deviceNotFound(String)
+    case moduleNotFound(ClientIdentity)
+    case policyNotFound(String)
+    case deviceAlreadyExists(String)
+    case moduleAlreadyExists(ClientIdentity)
+    case policyAlreadyExists(String)
+    case preconditionFailed
+    case tooManyModules(device: String)
+    /// The files failed, not the request.
+    case store(StoreError)
+
+    /// Six digits: the HTTP status and three more.
+    package var code: Int {
+        switch self {
+        case .invalidOperation: 400003
+        case .argumentInvalid: 400004
+        case .argumentNull: 400005
+        case .deviceDefinedMultipleTimes: 400011
+        case .bulkTooLarge: 413002
+        case .forbidden: 401002
+        case .unauthorized: 401003
+        case .deviceNotFound: 404001
+        case .moduleNotFound: 404010
+        case .policyNotFound: 404900
+        case .deviceAlreadyExists: 409001
+        case .moduleAlreadyExists: 409301
+        case .policyAlreadyExists: 409900
+        case .preconditionFailed: 412001
+        case .tooManyModules: 413003
+        case .store(.diskFull), .store(.mapFull): 503001
+        case .store: 500001
+        }
+    }
+
+    /// The status of the REST answer; the numbers of two limits do not say it.
+    package var httpStatus: Int {
+        switch self {
+        case .bulkTooLarge: 400
+        case .tooManyModules: 403
+        default: code / 1000
+        }
+    }
+
+    /// The word in `iothub-errorcode`.
+    package var name: String {
+        switch self {
+        case .invalidOperation: "InvalidOperation"
+        case .argumentInvalid: "ArgumentInvalid"
+        case .argumentNull: "ArgumentNull"
+        case .deviceDefinedMultipleTimes: "DeviceDefinedMultipleTimes"
+        case .bulkTooLarge: "TooManyDevices"
+        case .forbidden: "IotHubUnauthorizedAccess"
+        case .unauthorized: "IotHubUnauthorized"
+        case .deviceNotFound: "DeviceNotFound"
+        case .moduleNotFound: "ModuleNotFound"
+        case .policyNotFound: "PolicyNotFound"
+        case .deviceAlreadyExists: "DeviceAlreadyExists"
+        case .moduleAlreadyExists: "ModuleAlreadyExistsOnDevice"
+        case .policyAlreadyExists: "PolicyAlreadyExists"
+        case .preconditionFailed: "PreconditionFailed"
+        case .tooManyModules: "TooManyModulesOnDevice"
+        case .store(.diskFull), .store(.mapFull): "ServiceUnavailable"
+        case .store: "ServerError"
+        }
+    }
+
+    /// What was wrong, for a person; paths of the hub's files only in `description`.
+    package var message: String {
+        switch self {
+        case .argumentInvalid(let text), .argumentNull(let text), .invalidOperation(let text): text
+        case .deviceDefinedMultipleTimes(let id): "device \(id) is named more than once"
+        case .bulkTooLarge(let count): "\(count) entries in one request, at most 100 are taken"
+        case .unauthorized: "Unauthorized"
+        case .forbidden: "the policy lacks the right for this operation"
+        case .deviceNotFound(let id): "device \(id) not registered"
+        case .moduleNotFound(let name): "module \(name) not registered"
+        case .policyNotFound(let name): "no policy \(name)"
+        case .deviceAlreadyExists(let id): "device \(id) already registered"
+        case .moduleAlreadyExists(let name): "module \(name) already registered"
+        case .policyAlreadyExists(let name): "policy \(name) already exists"
+        case .preconditionFailed: "the etag differs: somebody else changed it meanwhile"
+        case .tooManyModules(let device): "device \(device) has \(Registry.mostModules) modules, the most that a device may have"
+        case .store(.diskFull), .store(.mapFull): "the hub has no room left"
+        case .store: "the hub could not reach its registry"
+        }
+    }
+}
+
+extension RegistryError: StoreFailure, CustomStringConvertible {
+    package init(store error: StoreError) { self = .store(error) }
+
+    package var description: String {
+        if case .store(let error) = self { error.description } else { message }
+    }
+}
