@@ -45,3 +45,14 @@ extension Environment {
         text(name).flatMap { $0.isEmpty ? nil : $0 }
     }
 }
+
+extension Arguments {
+    /// Where an agent leaves `requests/`, and where `iotstream request` looks for it: `--state DIR/run`, else the service manager's
+    /// runtime directory, else `/run/iotstream-agent` for root, else `iotstream-agent` in the user's own runtime directory.
+    package var agentRunDirectory: String {
+        if let state = stateDirectoryIfNamed { return "\(state)/run" }
+        if let given = Environment.nonEmpty("RUNTIME_DIRECTORY") { return given.split(separator: ":").first.map { String($0) } ?? given }
+        if geteuid() != 0, let own = Environment.nonEmpty("XDG_RUNTIME_DIR") { return "\(own)/iotstream-agent" }
+        return "/run/iotstream-agent"
+    }
+}

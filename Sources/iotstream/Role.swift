@@ -1,5 +1,4 @@
 import Certificates
-import Certificates
 import Console
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.

@@ -114,11 +114,11 @@ private func parse(_ words: String...) throws -> Arguments {
         ("hub.example:65535", "hub.example", 65_535),
     ])
     func readsAddresses(text: String, host: String, port: Int) {
-        #expect(HostPort(text) == HostPort(host: host, port: UInt16(port)))
+        #expect(ListenAddress(text) == ListenAddress(host: host, port: UInt16(port)))
     }
 
     @Test(arguments: ["", ":", "host", "host:", "host:65536", "host:-1", "::1:80", "[::1]", "[]:1", "a b:1", "u@h:1", "host:+1"])
     func refusesOtherAddresses(text: String) {
-        #expect(HostPort(text) == nil)
+        #expect(ListenAddress(text) == nil)
     }
 }
