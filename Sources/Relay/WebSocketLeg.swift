@@ -1,0 +1,225 @@
+import Bytes
+import Connections
+import LinuxIO
+import Wire
+
+/// Who is told what becomes of a leg.
+package protocol LegOwner: AnyObject {
+    /// The leg is over, exactly once; its last bytes have been handed on.
+    func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor)
+}
+
+/// One leg of a stream at the hub: a WebSocket whose data frames go, unmasked and otherwise as they are, to the other leg
+/// (device-streams 6.5 to 6.8). Control frames stay on their leg. The other leg lives on the same reactor.
+package final class WebSocketLeg: Connection {
+    package enum End: Equatable, Sendable {
+        /// A Close frame came, with this code.
+        case closed(UInt16?)
+        /// The connection ended without one; why.
+        case broken(String)
+    }
+
+    /// Bytes kept for a leg that is not there yet.
+    private static let earlyLimit = 64 << 10
+    /// A burst of more empty messages than this within a second is somebody's end of file (device-streams 6.5).
+    private static let emptyLimit = 64
+    private static let beatMilliseconds = 5000
+
+    package weak var owner: (any LegOwner)?
+    private var other: WebSocketLeg?
+    private var receiver = WebSocketReceiver(role: .server)
+    private var early = ByteQueue()
+    /// Empty messages mean the end of a direction between our own end points, and are passed on; otherwise they are dropped.
+    private let passesEmpty: Bool
+    private var emptyCount = 0, emptySince: UInt64 = 0
+    /// Bytes of the other leg's frame that are still to be written here: no control frame may come between them.
+    private var frameRemaining = 0
+    private var delayed = ByteQueue()
+    private var isClosing = false, hasReported = false
+    private var flushedBeats = 0
+    /// Payload bytes that came from this leg.
+    package private(set) var receivedBytes: UInt64 = 0
+
+    /// - Parameter passesEmpty: both ends chose `half-close`.
+    package init(_ channel: consuming Channel, owner: any LegOwner, passesEmpty: Bool) {
+        self.owner = owner
+        self.passesEmpty = passesEmpty
+        var channel = channel
+        channel.readsWhileOutputWaits = true
+        super.init(channel)
+    }
+
+    /// Lets bytes flow between two legs, early ones first.
+    package static func join(_ one: WebSocketLeg, _ two: WebSocketLeg, on reactor: Reactor) {
+        one.other = two
+        two.other = one
+        one.release(to: two, on: reactor)
+        two.release(to: one, on: reactor)
+    }
+
+    private func release(to other: WebSocketLeg, on reactor: Reactor) {
+        other.frameRemaining = receiver.remaining
+        if !early.isEmpty {
+            early.withBytes { other.send($0, on: reactor) }
+            early = ByteQueue()
+        }
+        resume(on: reactor)
+    }
+
+    /// Ends the leg with a Close frame behind everything that waits, and a few seconds for the peer's reply.
+    package func close(code: UInt16, reason: String = "", on reactor: Reactor) {
+        guard !isClosing, !hasEnded else { return }
+        isClosing = true
+        if frameRemaining > 0 {
+            finish(on: reactor)  // a frame was cut in the middle: no Close can follow it
+        } else {
+            sendControl(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, reason: reason, into: &$0) }
+        }
+        reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
+    }
+
+    // Connection
+
+    package override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
+        channel.keepAlive()
+        reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
+    }
+
+    package override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+        do throws(WebSocketError) {
+            // The bytes are the reactor's scratch or the channel's own input, and all of them are used up: unmasking in place harms nobody.
+            try bytes.withUnsafeBytes { raw throws(WebSocketError) in
+                try consume(UnsafeMutableRawBufferPointer(mutating: raw), &channel, on: reactor)
+            }
+        } catch {
+            if !isClosing { WebSocketFrameHeader.encodeClose(code: error.closeCode, into: &channel.output) }
+            isClosing = true
+            channel.finishLingering()
+            report(.broken("protocol error: \(error)"), on: reactor)
+        }
+        if let other {
+            if other.queuedBytes >= Channel.highWater { channel.pause() }
+        } else if early.count >= Self.earlyLimit {
+            channel.pause()
+        }
+        return bytes.byteCount
+    }
+
+    private func consume(
+        _ buffer: UnsafeMutableRawBufferPointer, _ channel: inout Channel, on reactor: Reactor
+    ) throws(WebSocketError) {
+        var position = 0
+        while let event = try receiver.next(in: buffer, at: &position) {
+            switch event {
+            case .dataBegin(let opcode, let fin, let length):
+                if isClosing { continue }  // what comes after our Close is dropped
+                if length == 0, fin, opcode != .continuation {
+                    if passesEmpty {
+                        deliver(WebSocketFrameHeader(fin: fin, opcode: opcode, payloadLength: 0), on: reactor)
+                    } else {
+                        countEmpty(&channel, on: reactor)
+                    }
+                } else {
+                    deliver(WebSocketFrameHeader(fin: fin, opcode: opcode, payloadLength: length), on: reactor)
+                }
+            case .payload(let range):
+                receivedBytes &+= UInt64(range.count)
+                if isClosing { continue }
+                deliver(UnsafeRawBufferPointer(rebasing: buffer[range]).bytes, on: reactor)
+            case .control(.ping, let payload):
+                if !isClosing, channel.output.count < Channel.highWater {
+                    control(&channel.output) { WebSocketFrameHeader.encodePong(payload, into: &$0) }
+                }
+            case .control: continue  // an unsolicited Pong is swallowed
+            case .close(let code, _):
+                if !isClosing {
+                    isClosing = true
+                    if frameRemaining == 0 { WebSocketFrameHeader.encodeClose(code: code, into: &channel.output) }
+                }
+                channel.finishLingering()
+                report(.closed(code), on: reactor)
+            }
+        }
+    }
+
+    private func deliver(_ header: WebSocketFrameHeader, on reactor: Reactor) {
+        guard let other else { return header.encode(into: &early) }
+        other.frameRemaining = header.payloadLength
+        other.send(on: reactor) { header.encode(into: &$0) }
+    }
+
+    private func deliver(_ payload: RawSpan, on reactor: Reactor) {
+        guard let other else { return early.append(payload) }
+        other.send(payload, on: reactor)
+        other.frameRemaining -= payload.byteCount
+        if other.frameRemaining == 0, !other.delayed.isEmpty {
+            let delayed = exchange(&other.delayed, with: ByteQueue())
+            delayed.withBytes { other.send($0, on: reactor) }
+        }
+    }
+
+    private func countEmpty(_ channel: inout Channel, on reactor: Reactor) {
+        if reactor.now &- emptySince > 1000 { (emptyCount, emptySince) = (0, reactor.now) }
+        emptyCount += 1
+        guard emptyCount > Self.emptyLimit else { return }
+        isClosing = true
+        WebSocketFrameHeader.encodeClose(code: WebSocketClose.normal, into: &channel.output)
+        channel.finishLingering()
+        report(.closed(WebSocketClose.normal), on: reactor)
+    }
+
+    /// Writes a control frame between frames, never inside one.
+    private func control(_ output: inout ByteQueue, _ encode: (inout ByteQueue) -> Void) {
+        if frameRemaining > 0 { encode(&delayed) } else { encode(&output) }
+    }
+
+    private func sendControl(on reactor: Reactor, _ encode: (inout ByteQueue) -> Void) {
+        if frameRemaining > 0 { encode(&delayed) } else { send(on: reactor, encode) }
+    }
+
+    package override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
+        channel.finish()
+        report(.broken("connection ended without Close"), on: reactor)
+    }
+
+    package override func drained(on reactor: Reactor) { other?.resume(on: reactor) }
+
+    /// Running streams go on while the hub drains; their time ends with the drain's.
+    package override func drain(on reactor: Reactor) {}
+
+    package override func expired(on reactor: Reactor) {
+        if isPathDead(silentMilliseconds: 16_000) {
+            return end(.failed(.system(SystemError("send", CInt(110)))), on: reactor)  // ETIMEDOUT
+        }
+        if isClosing {
+            // Everything has gone out, and the peer had a whole beat to answer our Close.
+            flushedBeats = queuedBytes == 0 ? flushedBeats + 1 : 0
+            if flushedBeats > 1 { return finish(on: reactor) }
+        }
+        reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
+    }
+
+    package override func closed(_ reason: CloseReason, on reactor: Reactor) {
+        switch reason {
+        case .failed(let error): report(.broken(error.description), on: reactor)
+        case .finished, .aborted: report(.broken("closed by the hub"), on: reactor)
+        case .refused(let text): report(.broken(text), on: reactor)
+        }
+        if let other {
+            other.other = nil
+            self.other = nil
+            other.resume(on: reactor)  // it may have waited for our output to drain
+        }
+    }
+
+    private func report(_ end: End, on reactor: Reactor) {
+        guard !hasReported else { return }
+        hasReported = true
+        owner?.ended(self, end, on: reactor)
+    }
+}
+
+extension Channel {
+    /// A dead peer is noticed within 20 seconds, while nothing is sent.
+    fileprivate func keepAlive() { transport.keepAlive(idleSeconds: 10, intervalSeconds: 3) }
+}
