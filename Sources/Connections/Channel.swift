@@ -43,6 +43,9 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether the peer has ended its direction.
     package private(set) var hasInputEnded = false
 
+    /// Lives as long as the connection and moves with it: a place in a count, for one.
+    package var companion: (any AnyObject & Sendable)?
+
     package init(_ transport: consuming Transport) { self.transport = transport }
 
     package var peerChain: [[UInt8]] { transport.peerChain }

@@ -104,6 +104,9 @@ package enum Files {
         return names.sorted()
     }
 
+    /// Removes a file; one that is not there is as good.
+    package static func remove(_ path: String) { unlink(path) }
+
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     /// Seconds and size of the last change, to notice a new version; nil when the file is not there.
