@@ -30,7 +30,7 @@ private func fuzzBody(_ decoder: HTTPBodyDecoder, _ input: inout FuzzInput) {
                 return ([], 0, error.description)
             }
         }
-        return (body.toArray(), consumed, "more")
+        return (body.toArray(), consumed, decoder.isFinished ? "finished" : "more")
     }
     let whole = run([0..<input.bytes.count])
     let split = run(input.pieces())

@@ -2,11 +2,17 @@ import Bytes
 import FuzzSupport
 import Wire
 
-/// What a receiver made of the bytes: the frames with their payload put together, and how it ended.
+/// What a receiver made of the bytes: the frames with where in the payload they stood, the payload put together, and how it ended.
 private struct Outcome: Equatable {
-    var frames: [String] = []
+    struct Frame: Equatable {
+        var place: Int
+        var event: WebSocketEvent
+    }
+
+    var frames: [Frame] = []
     var payload: [UInt8] = []
-    var end = "more"
+    var error: WebSocketError?
+    var isClosed = false
     var betweenMessages = false
 }
 
@@ -24,41 +30,44 @@ private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole,
                     case .payload(let range):
                         check(!range.isEmpty && range.upperBound <= buffer.count, "a payload lies in the buffer")
                         outcome.payload += buffer[range]
-                    default: outcome.frames.append("\(outcome.payload.count): \(event)")
+                    default: outcome.frames.append(.init(place: outcome.payload.count, event: event))
                     }
                 }
                 check(position == buffer.count, "every byte is consumed")
                 return false
             } catch {
-                outcome.end = "\(error) \(error.closeCode)"
+                outcome.error = error
                 return true
             }
         }
         if failed { return outcome }
     }
     outcome.betweenMessages = receiver.isBetweenMessages
-    if receiver.isClosed { outcome.end = "closed" }
+    outcome.isClosed = receiver.isClosed
     return outcome
 }
 
-private func messages(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits) -> [String] {
+private func messages(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits)
+    -> (seen: [WebSocketMessages.Event], error: WebSocketError?)
+{
     var reader = WebSocketMessages(role: role, limits: limits)
-    var seen: [String] = []
+    var seen: [WebSocketMessages.Event] = []
+    var failure: WebSocketError?
     for piece in pieces {
         var bytes = Array(bytes[piece])
         let failed = bytes.withUnsafeMutableBytes { buffer in
             var position = 0
             do throws(WebSocketError) {
-                while let event = try reader.next(in: buffer, at: &position) { seen.append("\(event)") }
+                while let event = try reader.next(in: buffer, at: &position) { seen.append(event) }
                 return false
             } catch {
-                seen.append("\(error)")
+                failure = error
                 return true
             }
         }
         if failed { break }
     }
-    return seen
+    return (seen, failure)
 }
 
 @main
