@@ -9,6 +9,11 @@ package enum WebSocketHandshake {
         package let key: String
         /// As offered, in order of preference.
         package let subprotocols: [String]
+
+        package init(key: String, subprotocols: [String]) {
+            self.key = key
+            self.subprotocols = subprotocols
+        }
     }
 
     package enum Verdict: Equatable, Sendable {
