@@ -37,18 +37,12 @@ package enum WebSocketHandshake {
         let input = Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)
         var digest = [UInt8](repeating: 0, count: Int(SHA_DIGEST_LENGTH))
         SHA1(input, input.count, &digest)
-        return base64(digest)
+        return Base64.encode(digest)
     }
 
     /// A new key for a client: 16 random bytes.
     package static func randomKey() -> String {
-        base64((0..<16).map { _ in UInt8.random(in: .min ... .max) })
-    }
-
-    private static func base64(_ bytes: [UInt8]) -> String {
-        String(unsafeUninitializedCapacity: (bytes.count + 2) / 3 * 4 + 1) {
-            Int(EVP_EncodeBlock($0.baseAddress, bytes, CInt(bytes.count)))
-        }
+        Base64.encode((0..<16).map { _ in UInt8.random(in: .min ... .max) })
     }
 
     /// Judges a request on the server's side. Who may upgrade, and where, is for others to say.
@@ -64,22 +58,11 @@ package enum WebSocketHandshake {
         guard version == "13" else { return .refuse(status: 426) }
         let framing = try? headers.framing(minorVersion: request.minorVersion)
         guard request.method == "GET", framing == HTTPFraming.none || framing == .length(0), let key = headers.single("Sec-WebSocket-Key"),
-            isKey(key)
+            Base64.decode(key)?.count == 16
         else { return .refuse(status: 400) }
         let subprotocols = headers.tokens(in: "Sec-WebSocket-Protocol")
         guard subprotocols.count <= 32, subprotocols.allSatisfy(ASCII.isToken) else { return .refuse(status: 400) }
         return .upgrade(Offer(key: key, subprotocols: subprotocols))
-    }
-
-    /// 16 bytes in base64: 22 characters, of which the last holds two bits, and two equals signs.
-    private static func isKey(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
-        guard bytes.count == 24, bytes[22] == UInt8(ascii: "="), bytes[23] == UInt8(ascii: "=") else { return false }
-        let last: StaticString = "AQgw"
-        guard last.withUTF8Buffer({ $0.contains(bytes[21]) }) else { return false }
-        return bytes[0..<22].allSatisfy {
-            ASCII.lowercased($0) &- 0x61 < 26 || ASCII.isDigit($0) || $0 == UInt8(ascii: "+") || $0 == UInt8(ascii: "/")
-        }
     }
 
     /// The 101. Extensions are never agreed on.
