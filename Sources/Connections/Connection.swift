@@ -18,7 +18,7 @@ public enum CloseReason: Equatable, Sendable {
 ///
 /// Open, and so public, because roles subclass it.
 open class Connection: Source {
-    private enum Order { case finish, linger, reset, finishWriting, resume }
+    private enum Order { case finish, linger, reset, finishWriting, pause, resume }
 
     private let descriptor: CInt
     private var channel: Channel?  // nil while it is being worked on, and at the end
@@ -26,6 +26,9 @@ open class Connection: Source {
     private var lateOrders: [Order] = []
     private var isOpened = false, isLingering = false
     package private(set) final var hasEnded = false
+    /// Whether a failure of the socket ends the connection at once even while it is paused, and with it what was not read yet.
+    /// Otherwise it comes to light in its turn, behind the input.
+    package final var failsWhilePaused = false
     /// The peer's address, for logs and limits.
     package final let peer: SocketAddress?
 
@@ -107,7 +110,9 @@ open class Connection: Source {
     package final func reset(on reactor: Reactor) { order(.reset, on: reactor) }
     /// Ends our direction once everything has gone out.
     package final func finishWriting(on reactor: Reactor) { order(.finishWriting, on: reactor) }
-    /// Reads again after `Channel.pause`.
+    /// Stops reading, as `Channel.pause` does.
+    package final func pause(on reactor: Reactor) { order(.pause, on: reactor) }
+    /// Reads again after `pause`.
     package final func resume(on reactor: Reactor) { order(.resume, on: reactor) }
 
     private func order(_ order: Order, on reactor: Reactor) {
@@ -127,6 +132,7 @@ open class Connection: Source {
         case .linger: channel.finishLingering()
         case .reset: channel.reset()
         case .finishWriting: channel.finishWriting()
+        case .pause: channel.pause()
         case .resume: channel.resume()
         }
     }
@@ -172,6 +178,7 @@ open class Connection: Source {
                 isOpened = true
                 try opened(&channel, on: reactor)
             }
+            if failsWhilePaused, channel.isPaused, !readiness.isDisjoint(with: .hangup) { try channel.transport.checkError() }
             takeLate(&channel)
             try channel.flush()
             if isLingering {

@@ -109,6 +109,13 @@ package struct Transport: ~Copyable, Sendable {
     /// The next close sends RST instead of FIN.
     func resetOnClose() { _ = clx_set_reset_on_close(socket.raw) }
 
+    /// Throws what broke the socket, if anything did.
+    func checkError() throws(TransportError) {
+        var error: CInt = 0
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        if getsockopt(socket.raw, SOL_SOCKET, SO_ERROR, &error, &length) == 0, error != 0 { throw .system(SystemError("recv", error)) }
+    }
+
     /// Whether bytes we sent went unanswered for `milliseconds`: the path or the peer is gone. A reader that merely
     /// stopped reading is alive.
     package func isPathDead(silentMilliseconds milliseconds: UInt32) -> Bool { clx_path_is_dead(socket.raw, milliseconds) == 1 }

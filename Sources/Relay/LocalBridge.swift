@@ -1,0 +1,294 @@
+import Bytes
+import Connections
+import LinuxIO
+import Wire
+
+/// One local connection and the leg that carries it: bytes become masked binary messages on the leg, messages become bytes
+/// (device-streams 6.5 to 6.8). The client's side of a leg, for the agent and for the service proxy alike.
+///
+/// First only the local side is there. Nothing is read from it, but it is noticed when it breaks. `join` adds the leg; both live
+/// on one reactor. A side that does not read stops the reading of the other side, and nothing else; what waits here is bounded.
+///
+///     local                          leg
+///     end of file      ──────►       empty message (half-close), else Close 1000
+///     end of file      ◄──────       empty message
+///     FIN, after all   ◄─────►       Close 1000
+///     RST              ◄─────►       Close 4000
+///     RST              ◄──────       any other Close, or an end without one
+package final class LocalBridge {
+    /// Why the stream is over. The first reason counts.
+    package enum End: Equatable, Sendable, CustomStringConvertible {
+        /// Both sides had said all they had to say.
+        case orderly
+        /// The local connection broke.
+        case localReset
+        /// The connection at the other end of the stream broke (Close 4000).
+        case peerReset
+        /// The leg ended before its time; why.
+        case broken(String)
+        /// The hub's bytes were no WebSocket; what was wrong.
+        case protocolError(WebSocketError)
+        /// `refuse` was called: no leg came to be.
+        case refused
+        /// `abort` was called, or the reactor ended.
+        case aborted
+
+        /// A word or two for the log.
+        package var description: String {
+            switch self {
+            case .orderly: "done"
+            case .localReset: "local connection reset"
+            case .peerReset: "reset by the other side"
+            case .broken(let reason): "stream broke: \(reason)"
+            case .protocolError(let error): "protocol error: \(error)"
+            case .refused: "refused"
+            case .aborted: "stopped"
+            }
+        }
+    }
+
+    /// What the owner is told at the end.
+    package struct Report: Equatable, Sendable {
+        package let end: End
+        /// Payload bytes, both ways.
+        package let bytesFromLocal, bytesToLocal: UInt64
+    }
+
+    /// Close codes of ours: device-streams leaves 4000 to 4999 to applications.
+    package static let resetCode: UInt16 = 4000
+
+    private var local: LocalEnd?
+    private var leg: LegEnd?
+    private var ended: ((LocalBridge, Report, Reactor) -> Void)?
+    private(set) var reason: End?
+    private var isHalfClosing = false
+    private var hasLocalEnded = false, hasLegEnded = false
+    private(set) var isCloseSent = false, isCloseReceived = false
+    private var isLocalDismissed = false
+    private var keys = MaskKeys()
+    /// Payload bytes so far.
+    package private(set) var bytesFromLocal: UInt64 = 0, bytesToLocal: UInt64 = 0
+    /// The local peer's address; nil for a socket of another family.
+    package let localPeer: SocketAddress?
+
+    /// Takes a connected stream socket, non-blocking.
+    /// - Parameter ended: called once, when both sides are over and their descriptors on their way out.
+    package init(
+        local socket: consuming OwnedDescriptor, on reactor: Reactor, ended: @escaping (LocalBridge, Report, Reactor) -> Void
+    ) {
+        self.ended = ended
+        var channel = Channel(Transport(socket))
+        channel.readsWhileOutputWaits = true
+        channel.pause()
+        let local = LocalEnd(channel)
+        localPeer = local.peer
+        self.local = local
+        local.bridge = self
+        local.start(on: reactor)
+    }
+
+    /// Whether `ended` has been called, or will be without anybody's doing because the local connection broke.
+    package var isOver: Bool { reason != nil }
+    /// Whether a leg is there.
+    package var hasLeg: Bool { leg != nil }
+
+    /// Adds the leg and lets the bytes flow.
+    /// - Parameters:
+    ///   - channel: a WebSocket's, after the 101; what came behind it is still unread in it.
+    ///   - isHalfClosing: both ends have chosen `half-close`.
+    package func join(_ channel: consuming Channel, isHalfClosing: Bool, on reactor: Reactor) {
+        guard leg == nil else { return }
+        var channel = channel
+        channel.readsWhileOutputWaits = true
+        channel.transport.keepAlive(idleSeconds: 10, intervalSeconds: 3)
+        self.isHalfClosing = isHalfClosing
+        let leg = LegEnd(channel)
+        self.leg = leg
+        leg.bridge = self
+        leg.start(on: reactor)
+        guard let local else { return sendClose(Self.resetCode, on: reactor) }  // it broke while the leg was on its way
+        local.resume(on: reactor)
+    }
+
+    /// No leg will come: the local connection is reset.
+    package func refuse(on reactor: Reactor) {
+        guard leg == nil else { return abort(on: reactor) }
+        settle(on: .refused)
+        local?.reset(on: reactor)
+    }
+
+    /// Breaks the stream off: the local connection is reset, and the other end is told that we are going away.
+    package func abort(on reactor: Reactor) {
+        settle(on: .aborted)
+        sendClose(WebSocketClose.goingAway, on: reactor)
+        leg?.finish(on: reactor)
+        local?.reset(on: reactor)
+    }
+
+    /// As though the local connection had been reset.
+    package func resetLocal(on reactor: Reactor) {
+        settle(on: .localReset)
+        local?.reset(on: reactor)
+        sendClose(Self.resetCode, on: reactor)
+    }
+
+    private func settle(on end: End) { if reason == nil { reason = end } }
+
+    private func sendClose(_ code: UInt16?, on reactor: Reactor) {
+        guard !isCloseSent, let leg else { return }
+        isCloseSent = true
+        let key = keys.next()
+        leg.send(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, maskKey: key, into: &$0) }
+        leg.awaitEnd(on: reactor)
+    }
+
+    /// Flushes what waits for the local side, then ends it; what it still sends is dropped.
+    private func dismissLocal(on reactor: Reactor) {
+        guard !isLocalDismissed else { return }
+        isLocalDismissed = true
+        local?.finishLingering(on: reactor)
+    }
+
+    // What the local side does
+
+    /// Takes local bytes to the leg; whether it wants no more for now.
+    func receivedLocally(_ bytes: RawSpan, on reactor: Reactor) -> Bool {
+        guard let leg, !isCloseSent else { return false }
+        bytesFromLocal &+= UInt64(bytes.byteCount)
+        var rest = bytes
+        while rest.byteCount > 0 {
+            let part = rest.extracting(first: min(rest.byteCount, 65536))
+            rest = rest.extracting(droppingFirst: part.byteCount)
+            let key = keys.next()
+            leg.send(on: reactor) { WebSocketFrameHeader.encodeFrame(.binary, part, maskKey: key, into: &$0) }
+        }
+        return leg.queuedBytes >= Channel.highWater
+    }
+
+    func localInputEnded(on reactor: Reactor) {
+        guard !hasLocalEnded, let leg else { return }
+        hasLocalEnded = true
+        guard !isCloseSent else { return }
+        guard isHalfClosing else {
+            settle(on: .orderly)
+            return sendClose(WebSocketClose.normal, on: reactor)
+        }
+        let key = keys.next()
+        leg.send(on: reactor) {
+            WebSocketFrameHeader(opcode: .binary, maskKey: key, payloadLength: 0).encode(into: &$0)
+        }
+        endIfBothEnded(on: reactor)
+    }
+
+    func localDrained(on reactor: Reactor) { leg?.resume(on: reactor) }
+
+    func localClosed(_ closing: CloseReason, on reactor: Reactor) {
+        local = nil
+        switch closing {
+        case .failed:
+            settle(on: .localReset)
+            sendClose(Self.resetCode, on: reactor)
+        default:
+            if !isLocalDismissed {
+                settle(on: .aborted)
+                sendClose(WebSocketClose.goingAway, on: reactor)
+            }
+        }
+        leg?.resume(on: reactor)  // it may have waited for our output
+        reportIfOver(on: reactor)
+    }
+
+    // What the leg does
+
+    /// Takes one event of the leg; whether it should stop reading for now.
+    func received(_ event: WebSocketEvent, of bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws(WebSocketError) {
+        switch event {
+        case .dataBegin(let opcode, let fin, let length):
+            guard length == 0 else {
+                // Whoever has ended his direction says no more in it.
+                if hasLegEnded { throw .messageInterrupted }
+                return
+            }
+            if isHalfClosing, fin, opcode == .binary, !hasLegEnded {
+                hasLegEnded = true
+                local?.finishWriting(on: reactor)
+                endIfBothEnded(on: reactor)
+            }
+        case .payload(let range):
+            guard let local, !isLocalDismissed else { return }
+            bytesToLocal &+= UInt64(range.count)
+            local.send(bytes.extracting(range), on: reactor)
+            if local.queuedBytes >= Channel.highWater { channel.pause() }
+        case .control(.ping, let payload):
+            // Somebody who pings and does not read gets no answer; a Pong may be left out when a newer one is due.
+            if !isCloseSent, channel.output.count < Channel.highWater {
+                WebSocketFrameHeader.encodePong(payload, maskKey: keys.next(), into: &channel.output)
+            }
+        case .control: return  // an unsolicited Pong
+        case .close(let code, _):
+            isCloseReceived = true
+            sendClose(code, on: reactor)
+            leg?.finishLingering(on: reactor)
+            switch code {
+            case nil, WebSocketClose.normal:
+                settle(on: .orderly)
+                dismissLocal(on: reactor)
+            case Self.resetCode:
+                settle(on: .peerReset)
+                local?.reset(on: reactor)
+            case let code?:
+                settle(on: .broken("closed with code \(code)"))
+                local?.reset(on: reactor)
+            }
+        }
+    }
+
+    func legBroke(protocol error: WebSocketError, on reactor: Reactor) {
+        settle(on: .protocolError(error))
+        sendClose(error.closeCode, on: reactor)
+        leg?.finishLingering(on: reactor)
+        local?.reset(on: reactor)
+    }
+
+    /// The leg ended, with or without a Close before.
+    func legInputEnded(on reactor: Reactor) {
+        leg?.finish(on: reactor)
+        guard !isCloseReceived else { return }
+        lost("connection ended without Close", on: reactor)
+    }
+
+    func legDrained(on reactor: Reactor) { local?.resume(on: reactor) }
+
+    func legClosed(_ closing: CloseReason, on reactor: Reactor) {
+        leg = nil
+        if !isCloseReceived {
+            switch closing {
+            case .failed(let error): lost(error.description, on: reactor)
+            case .refused(let text): lost(text, on: reactor)
+            case .finished: lost("connection ended", on: reactor)
+            case .aborted: isCloseSent ? lost("no answer to Close", on: reactor) : abort(on: reactor)
+            }
+        }
+        reportIfOver(on: reactor)
+    }
+
+    private func endIfBothEnded(on reactor: Reactor) {
+        guard hasLocalEnded, hasLegEnded else { return }
+        settle(on: .orderly)
+        sendClose(WebSocketClose.normal, on: reactor)
+        dismissLocal(on: reactor)
+    }
+
+    /// The leg is gone and did not say Close: unless everything had been said, bytes may be missing.
+    private func lost(_ why: String, on reactor: Reactor) {
+        if isLocalDismissed { return }
+        if reason == nil || reason == .orderly { reason = .broken(why) }
+        local?.reset(on: reactor)
+    }
+
+    private func reportIfOver(on reactor: Reactor) {
+        guard local == nil, leg == nil, let ended else { return }
+        self.ended = nil
+        ended(self, Report(end: reason ?? .aborted, bytesFromLocal: bytesFromLocal, bytesToLocal: bytesToLocal), reactor)
+    }
+}
