@@ -6,7 +6,10 @@ enum Role {
     static let version = "0.1.0"
 
     /// In the order of the overview.
-    static let all: [Command] = [CertRole.command, CompletionCommand.command]
+    static let all: [Command] = [
+        CertRole.command, DeviceCommand.command, ModuleCommand.command, PolicyCommand.command, SASCommand.command,
+        StreamCommand.command, RequestCommand.command, CompletionCommand.command,
+    ]
     /// Roles with a symlink of their own, `iotstream-NAME`.
     static let linked = ["hub", "agent", "forward", "cert"]
 

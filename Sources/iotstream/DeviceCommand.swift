@@ -1,0 +1,179 @@
+import Bytes
+import Console
+import Registry
+import Wire
+
+/// `iotstream device …`: the devices of a hub.
+enum DeviceCommand {
+    static let command = Command(
+        name: "device", summary: "creates, shows and changes devices",
+        details: """
+            Acts on the hub's state directory when no connection string is given (a running hub sees the change at once), else on the hub \
+            over its REST API, which needs a policy with RegistryRead or RegistryWrite.
+            """,
+        options: Administration.options,
+        subcommands: [create, show, list, delete, enable, disable, rotateKey, connectionString, importCommand, exportCommand],
+        examples: [
+            Example("iotstream device create press-17", "creates a device and prints its connection string"),
+            Example("iotstream device disable press-17 --reason stolen", "keeps it out, and cuts its connection within a second"),
+        ])
+
+    private static let id = Operand("ID", .one, "the device")
+
+    // MARK: - create
+
+    private static let create = Command(
+        name: "create", summary: "creates a device and prints its connection string",
+        options: [
+            .value("auth", "WAY", "how it proves itself: sas (a key), thumbprint or ca", completion: .words(["sas", "thumbprint", "ca"])),
+            .value("primary-thumbprint", "HEX", "SHA-1 or SHA-256 of its certificate"),
+            .value("secondary-thumbprint", "HEX", "of the certificate that is to follow"),
+            .flag("edge", "it is a gateway for other devices"),
+            .value("parent", "ID", "the gateway that it stands behind"), ConnectionStrings.hostname,
+        ],
+        operands: [id], run: runCreate)
+
+    @Sendable private static func runCreate(_ arguments: Arguments) throws(Failure) {
+        let name = try ClientIdentity.device(try arguments.required("ID"))
+        let authentication = try authentication(arguments)
+        let hub = try Administration.find(arguments)
+        let host = try hub.hubHost(arguments)
+        var document: JSONValue = ["deviceId": .string(name.deviceID), "authentication": authentication]
+        if arguments.flag("edge") { document["capabilities"] = ["iotEdge": true] }
+        if let parent = arguments.text("parent") {
+            guard let scope = try hub.identity(try .device(parent))["deviceScope"]?.string else {
+                throw .refused("\(parent) is no gateway", "create it with --edge")
+            }
+            if arguments.flag("edge") { document["parentScopes"] = [.string(scope)] } else { document["deviceScope"] = .string(scope) }
+        }
+        let stored = try hub.put(name, document)
+        let text = try ConnectionStrings.of(name, stored, host: host)
+        guard arguments.wantsJSON else { return try Output.line(text) }
+        var result = stored
+        result["connectionString"] = .string(text)
+        try Output.json(result)
+    }
+
+    /// The member `authentication` of the request; missing keys are the hub's to make.
+    private static func authentication(_ arguments: Arguments) throws(Failure) -> JSONValue {
+        let thumbprints = [arguments.text("primary-thumbprint"), arguments.text("secondary-thumbprint")]
+        let hasThumbprint = thumbprints.contains { $0 != nil }
+        let way = try arguments.choice("auth", of: ["sas", "thumbprint", "ca"]) ?? (hasThumbprint ? "thumbprint" : "sas")
+        guard hasThumbprint == (way == "thumbprint") else {
+            throw hasThumbprint
+                ? .usage("--auth \(way) takes no thumbprint", "leave it out, or use --auth thumbprint")
+                : .usage("--auth thumbprint needs a thumbprint", "add --primary-thumbprint; iotstream cert thumbprint FILE prints it")
+        }
+        switch way {
+        case "thumbprint":
+            return [
+                "type": "selfSigned",
+                "x509Thumbprint": [
+                    "primaryThumbprint": thumbprints[0].map { .string(hex($0)) } ?? .null,
+                    "secondaryThumbprint": thumbprints[1].map { .string(hex($0)) } ?? .null,
+                ],
+            ]
+        case "ca": return ["type": "certificateAuthority"]
+        default: return ["type": "sas"]
+        }
+    }
+
+    /// Without the colons that other tools put between the bytes.
+    private static func hex(_ text: String) -> String { text.filter { $0 != ":" && $0 != " " } }
+
+    // MARK: - show, list
+
+    private static let show = Command(name: "show", summary: "shows a device", operands: [id], run: runShow)
+
+    @Sendable private static func runShow(_ arguments: Arguments) throws(Failure) {
+        let name = try ClientIdentity.device(try arguments.required("ID"))
+        try IdentityListing.show(try Administration.find(arguments).identity(name), arguments)
+    }
+
+    private static let list = Command(name: "list", summary: "lists the devices", run: runList)
+
+    @Sendable private static func runList(_ arguments: Arguments) throws(Failure) {
+        var listing = IdentityListing(arguments)
+        var failure: Failure?
+        do throws(Failure) {
+            try Administration.find(arguments).forEachDevice { document throws(Failure) in try listing.add(document) }
+        } catch { failure = error }
+        try listing.finish()
+        if let failure { throw failure }
+    }
+
+    // MARK: - changes
+
+    private static let delete = Command(
+        name: "delete", summary: "deletes a device with its modules and its twin", options: [.yes], operands: [id], run: runDelete)
+
+    @Sendable private static func runDelete(_ arguments: Arguments) throws(Failure) {
+        let name = try ClientIdentity.device(try arguments.required("ID"))
+        let hub = try Administration.find(arguments)
+        try Prompt.confirm("delete device \(name)?", arguments)
+        try hub.delete(name)
+    }
+
+    private static let enable = Command(name: "enable", summary: "lets a device connect again", operands: [id], run: runEnable)
+    private static let disable = Command(
+        name: "disable", summary: "keeps a device out and cuts its connection",
+        options: [.value("reason", "TEXT", "why, for whoever looks")],
+        operands: [id], run: runDisable)
+
+    @Sendable private static func runEnable(_ arguments: Arguments) throws(Failure) {
+        try Administration.find(arguments).setStatus(try arguments.required("ID"), enabled: true, reason: nil)
+    }
+
+    @Sendable private static func runDisable(_ arguments: Arguments) throws(Failure) {
+        try Administration.find(arguments).setStatus(try arguments.required("ID"), enabled: false, reason: arguments.text("reason"))
+    }
+
+    private static let rotateKey = Command(
+        name: "rotate-key", summary: "makes a key anew, and prints the connection string with it",
+        options: KeySlot.options + [ConnectionStrings.hostname], operands: [id], run: runRotateKey)
+
+    @Sendable private static func runRotateKey(_ arguments: Arguments) throws(Failure) {
+        let name = try ClientIdentity.device(try arguments.required("ID"))
+        let slot = try KeySlot(arguments)
+        let hub = try Administration.find(arguments)
+        let host = try hub.hubHost(arguments)
+        let document = try hub.rotateKey(name, slot)
+        guard !arguments.wantsJSON else { return try Output.json(document) }
+        try Output.line(try ConnectionStrings.of(name, document, host: host, secondary: slot == .secondary))
+    }
+
+    private static let connectionString = Command(
+        name: "connection-string", summary: "prints a device's connection string",
+        options: [.flag("secondary", "with the secondary key"), ConnectionStrings.hostname], operands: [id], run: runConnectionString)
+
+    @Sendable private static func runConnectionString(_ arguments: Arguments) throws(Failure) {
+        let name = try ClientIdentity.device(try arguments.required("ID"))
+        let hub = try Administration.find(arguments)
+        let text = try ConnectionStrings.of(
+            name, try hub.identity(name), host: try hub.hubHost(arguments), secondary: arguments.flag("secondary"))
+        try arguments.wantsJSON ? Output.json(["connectionString": .string(text)]) : Output.line(text)
+    }
+
+    // MARK: - import, export
+
+    private static let importCommand = Command(
+        name: "import", summary: "imports JSON lines, the service API's import and export format",
+        operands: [Operand("FILE", .one, "the lines; - is standard input", completion: .file)], run: Transfer.runImport)
+    private static let exportCommand = Command(
+        name: "export", summary: "exports every device and module as JSON lines, with their keys",
+        operands: [Operand("FILE", .optional, "a new file, mode 0600; else standard output", completion: .file)], run: Transfer.runExport)
+}
+
+extension KeySlot {
+    static let options: [Option] = [
+        .flag("primary", "a new primary key (the default)"), .flag("secondary", "a new secondary key"),
+        .flag("swap", "no new key: the two change places"),
+    ]
+
+    /// The one of `--primary`, `--secondary` and `--swap` that is there.
+    init(_ arguments: Arguments) throws(Failure) {
+        let given = ["primary", "secondary", "swap"].filter(arguments.flag)
+        guard given.count <= 1 else { throw .usage("--\(given[0]) and --\(given[1]) together", "give one of them") }
+        self = given.first.flatMap { KeySlot(rawValue: $0) } ?? .primary
+    }
+}
