@@ -19,6 +19,8 @@ public struct Channel: ~Copyable, Sendable {
         /// Close at once; with RST on a plain connection.
         case reset
         case move(Mailbox, Rebuild)
+        /// Go to another owner on the same reactor.
+        case handOn
     }
 
     /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
@@ -78,6 +80,10 @@ public struct Channel: ~Copyable, Sendable {
     package mutating func move(to mailbox: Mailbox, rebuild: @escaping Rebuild) {
         wish = .move(mailbox, rebuild)
     }
+
+    /// Takes the channel from its connection, whose `handedOn` gives it to the next owner on this reactor: an upgrade is over, say.
+    /// What was read and not used is offered to that owner; `closed` is not called.
+    package mutating func handOn() { wish = .handOn }
 
     // The loop's part
 

@@ -61,6 +61,9 @@ open class Connection: Source {
     /// The end, exactly once; not called when the connection moves to another reactor.
     open func closed(_ reason: CloseReason, on reactor: Reactor) {}
 
+    /// Gets the channel after `Channel.handOn`; closes it, unless overridden.
+    open func handedOn(_ channel: consuming Channel, on reactor: Reactor) {}
+
     // What owners call, from outside the callbacks that get the channel
 
     /// Begins to watch the socket; on failure `closed` is called.
@@ -230,6 +233,11 @@ open class Connection: Source {
             reactor.remove(self, descriptor: descriptor)
             channel.prepareForMove()
             return mailbox.adopt(channel, rebuild)
+        case .handOn:
+            hasEnded = true
+            reactor.remove(self, descriptor: descriptor)
+            channel.prepareForMove()
+            return handedOn(channel, on: reactor)
         }
         channel.releaseBuffers()
         let isDrained = channel.takeDrained()

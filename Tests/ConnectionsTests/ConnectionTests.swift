@@ -5,7 +5,7 @@ import LinuxIO
 import Synchronization
 import Testing
 
-/// Echoes lines; "move" carries the connection to the other reactor, "bye" lingers.
+/// Echoes lines; "move" carries the connection to the other reactor, "next" gives it to another owner, "bye" lingers.
 private final class Echo: Connection {
     let other: Mailbox?
 
@@ -24,12 +24,20 @@ private final class Echo: Connection {
                 channel.move(to: other) { channel, _ in Echo(channel, movesTo: nil) }
                 return used
             }
+            if line.equals("next\n") {
+                channel.handOn()
+                return used
+            }
             if line.equals("bye\n") {
                 channel.finishLingering()
                 return used
             }
         }
         return used
+    }
+
+    override func handedOn(_ channel: consuming Channel, on reactor: Reactor) {
+        Echo(channel, movesTo: other).start(on: reactor)
     }
 }
 
@@ -82,6 +90,16 @@ private struct Client: ~Copyable {
             let client = try Client(port: port)
             client.send("one\nmove\ntwo\nhalf a li")
             #expect(client.receive(13) == "one\nmove\ntwo\n")
+            client.send("ne\n")
+            #expect(client.receive(12) == "half a line\n")
+        }
+    }
+
+    @Test func offersUnusedInputToTheNextOwner() throws {
+        try withEcho { port in
+            let client = try Client(port: port)
+            client.send("one\nnext\ntwo\nnext\nhalf a li")
+            #expect(client.receive(18) == "one\nnext\ntwo\nnext\n")
             client.send("ne\n")
             #expect(client.receive(12) == "half a line\n")
         }
