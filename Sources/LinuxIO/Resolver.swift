@@ -17,7 +17,8 @@ package final class Resolver: Sendable {
     private let worker: Worker
     private let lastGood = Mutex<[String: [SocketAddress]]>([:])
 
-    package init() throws(SystemError) { worker = try Worker(threads: 2) }
+    /// - Parameter threads: names that can be looked up at the same time.
+    package init(threads: Int = 2) throws(SystemError) { worker = try Worker(threads: threads) }
 
     /// Resolves and answers on the mailbox; addresses come in the order of RFC 6724, as `getaddrinfo` sorts them.
     package func resolve(

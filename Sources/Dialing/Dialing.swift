@@ -1,1 +1,0 @@
-// Reaching the hub: names, proxies, TLS, one HTTP exchange or one upgrade.

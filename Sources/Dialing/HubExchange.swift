@@ -1,0 +1,266 @@
+import Bytes
+import Connections
+import LinuxIO
+import Wire
+
+/// A request to a hub's HTTPS side. Prints without its headers, which hold a token.
+package struct HubRequest: Sendable, CustomStringConvertible, CustomReflectable {
+    package var method: String
+    /// Path and query, percent-encoded: `/devices/d1?api-version=2021-04-12`.
+    package var target: String
+    /// Host, Content-Length and Connection are added.
+    package var headers: HTTPHeaders
+    package var body: [UInt8]
+
+    package init(_ method: String, _ target: String, headers: HTTPHeaders = HTTPHeaders(), body: [UInt8] = []) {
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+    }
+
+    package var description: String { "HubRequest(\(method) \(target))" }
+    package var customMirror: Mirror { Mirror(self, children: ["method": method, "target": target]) }
+
+    func write(to place: HostPort, keepsAlive: Bool, into output: inout ByteQueue) {
+        var head = HTTPRequestHead(method: method, target: target, headers: ["Host": place.description])
+        for field in headers.fields { head.headers.add(field.name, field.value) }
+        if !body.isEmpty || method != "GET" { head.headers["Content-Length"] = String(body.count) }
+        if !keepsAlive { head.headers["Connection"] = "close" }
+        head.encode(into: &output)
+        output.append(body.span.bytes)
+    }
+}
+
+/// What the hub answered.
+package struct HubAnswer: Sendable {
+    package let status: Int
+    package let headers: HTTPHeaders
+    package let body: [UInt8]
+
+    package init(status: Int, headers: HTTPHeaders, body: [UInt8]) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
+    /// The hub's clock: seconds since 1970 UTC; nil when it sent no date.
+    package var hubSeconds: Int64? { headers["Date"].flatMap(HTTPDate.seconds) }
+    /// The body as text; nil when it is not UTF-8.
+    package var text: String? { String(validating: body, as: UTF8.self) }
+}
+
+/// Requests to one hub, each on a connection of its own, which is kept for the next one: a hub holds a request open for as long as a
+/// device takes to answer, so requests never wait for one another.
+package final class HubExchange {
+    package typealias Answer = (Result<HubAnswer, DialError>, Reactor) -> Void
+
+    let place: HostPort
+    private let access: HubAccess
+    private let bodyLimit: Int
+    private var idle: [Exchanging] = []
+    /// Connections kept when nothing is asked; and for how long, which is less than hubs wait.
+    private static let idleLimit = 4, idleMilliseconds = 20_000
+
+    /// - Parameters:
+    ///   - place: host and port; 443 when it names no port.
+    ///   - bodyLimit: the longest body taken, in bytes.
+    package init(with place: HostPort, through access: HubAccess, bodyLimit: Int = 16 << 20) {
+        self.place = place
+        self.access = access
+        self.bodyLimit = bodyLimit
+    }
+
+    /// Sends a request; the answer, or why there is none, comes later from the reactor's loop, exactly once unless cancelled.
+    /// - Parameters:
+    ///   - isRepeatable: whether doing it twice does no harm. A kept connection may have died unnoticed; such a request is then sent
+    ///     once more on a fresh one, provided that not a byte of an answer had come.
+    ///   - milliseconds: for the answer, once the hub is reached (30 s at most for that).
+    @discardableResult
+    package func send(
+        _ request: HubRequest, isRepeatable: Bool = true, answerWithinMilliseconds milliseconds: Int = 60_000, on reactor: Reactor,
+        _ answer: @escaping Answer
+    ) -> HubExchangeTicket {
+        let ticket = HubExchangeTicket(request, limit: bodyLimit, milliseconds: milliseconds, answer)
+        if isRepeatable, let kept = idle.popLast() {
+            ticket.connection = kept
+            kept.ask(ticket, isFresh: false, on: reactor)
+        } else {
+            dial(for: ticket, on: reactor)
+        }
+        return ticket
+    }
+
+    fileprivate func dial(for ticket: HubExchangeTicket, on reactor: Reactor) {
+        ticket.dial = HubDial(to: place, through: access, on: reactor) { [self] result, reactor in
+            ticket.dial = nil
+            switch consume result {
+            case .failure(let error): ticket.finish(.failure(error), on: reactor)
+            case .success(let channel):
+                let connection = Exchanging(channel, of: self)
+                ticket.connection = connection
+                connection.start(on: reactor)
+                connection.ask(ticket, isFresh: true, on: reactor)
+            }
+        }
+    }
+
+    fileprivate func keep(_ connection: Exchanging, on reactor: Reactor) {
+        guard idle.count < Self.idleLimit, !reactor.isDraining else { return connection.finish(on: reactor) }
+        idle.append(connection)
+        reactor.setDeadline(of: connection, inMilliseconds: Self.idleMilliseconds)
+    }
+
+    fileprivate func forget(_ connection: Exchanging) { idle.removeAll { $0 === connection } }
+
+    /// Closes the connections that are kept.
+    package func closeIdle(on reactor: Reactor) { for connection in exchange(&idle, with: []) { connection.finish(on: reactor) } }
+
+    /// One request, answered before this returns, on a reactor of its own on the calling thread.
+    package static func perform(
+        _ request: HubRequest, with place: HostPort, through access: HubAccess, answerWithinMilliseconds milliseconds: Int = 60_000
+    ) throws(DialError) -> HubAnswer {
+        var outcome = Result<HubAnswer, DialError>.failure(.system("the event loop ended early"))
+        do throws(SystemError) {
+            try Reactor.runHere { reactor in
+                let exchange = HubExchange(with: place, through: access)
+                exchange.send(request, answerWithinMilliseconds: milliseconds, on: reactor) { result, reactor in
+                    outcome = result
+                    reactor.stop()
+                }
+            }
+        } catch {
+            throw .system(error.description)
+        }
+        return try outcome.get()
+    }
+}
+
+/// A request under way.
+package final class HubExchangeTicket {
+    fileprivate let request: HubRequest
+    fileprivate let limit: Int
+    fileprivate let milliseconds: Int
+    private var answer: HubExchange.Answer?
+    fileprivate var dial: HubDial?
+    fileprivate weak var connection: Exchanging?
+
+    fileprivate init(_ request: HubRequest, limit: Int, milliseconds: Int, _ answer: @escaping HubExchange.Answer) {
+        self.request = request
+        self.limit = limit
+        self.milliseconds = milliseconds
+        self.answer = answer
+    }
+
+    fileprivate var isWaiting: Bool { answer != nil }
+
+    /// Gives up without an answer and drops the connection, by which the hub knows.
+    package func cancel(on reactor: Reactor) {
+        answer = nil
+        dial.take()?.cancel(on: reactor)
+        connection?.abort(on: reactor)
+    }
+
+    fileprivate func finish(_ result: Result<HubAnswer, DialError>, on reactor: Reactor) { answer.take()?(result, reactor) }
+}
+
+/// One connection to the hub, with at most one request on it.
+private final class Exchanging: Connection {
+    private let exchange: HubExchange
+    private let place: String
+    private var ticket: HubExchangeTicket?
+    private var isFresh = true
+    private var head: HTTPResponseHead?
+    private var decoder: HTTPBodyDecoder?
+    private var body = ByteQueue()
+    private var hasAnswerBegun = false
+    private var failure: DialError?
+
+    init(_ channel: consuming Channel, of exchange: HubExchange) {
+        self.exchange = exchange
+        place = exchange.place.description
+        super.init(channel)
+    }
+
+    func ask(_ ticket: HubExchangeTicket, isFresh: Bool, on reactor: Reactor) {
+        guard !hasEnded else { return exchange.dial(for: ticket, on: reactor) }
+        self.ticket = ticket
+        self.isFresh = isFresh
+        (head, decoder, hasAnswerBegun) = (nil, nil, false)
+        reactor.setDeadline(of: self, inMilliseconds: ticket.milliseconds)
+        send(on: reactor) { ticket.request.write(to: exchange.place, keepsAlive: true, into: &$0) }
+    }
+
+    override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+        guard let ticket else { throw DialError.malformed(place: place, reason: "spoke without being asked") }
+        hasAnswerBegun = true
+        var used = 0
+        do throws(HTTPError) {
+            while head == nil {
+                let rest = bytes.extracting(used..<bytes.byteCount)
+                guard case .complete(let value, let consumed) = try HTTPResponseHead.parse(rest) else { return used }
+                used += consumed
+                if 100..<200 ~= value.status, value.status != 101 { continue }  // the real one follows
+                decoder = try .forResponse(value, toMethod: ticket.request.method, limit: ticket.limit)
+                head = value
+            }
+            used += try decoder?.decode(bytes.extracting(used..<bytes.byteCount), into: &body).consumed ?? 0
+        } catch {
+            throw note(.malformed(place: place, reason: "does not answer as a hub: \(error)"))
+        }
+        if decoder?.isFinished == true { complete(&channel, on: reactor) }
+        return used
+    }
+
+    private func complete(_ channel: inout Channel, on reactor: Reactor) {
+        guard let ticket = ticket.take(), let head else { return }
+        let answer = HubAnswer(status: head.status, headers: head.headers, body: body.toArray())
+        body = ByteQueue()
+        if head.keepsAlive, head.status != 101, !channel.hasInputEnded {
+            exchange.keep(self, on: reactor)
+        } else {
+            channel.finish()
+        }
+        ticket.finish(.success(answer), on: reactor)
+    }
+
+    private func note(_ error: DialError) -> DialError {
+        failure = error
+        return error
+    }
+
+    override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
+        channel.finish()
+        guard ticket != nil else { return }
+        do throws(HTTPError) {
+            guard head != nil else { throw HTTPError.truncatedBody }
+            try decoder?.endOfInput()
+        } catch {
+            throw note(.cut(place: place, reason: "hung up before the answer was complete", answerBegun: hasAnswerBegun))
+        }
+        complete(&channel, on: reactor)
+    }
+
+    override func expired(on reactor: Reactor) {
+        if ticket != nil { failure = .timedOut(place: place) }
+        abort(on: reactor)
+    }
+
+    override func closed(_ reason: CloseReason, on reactor: Reactor) {
+        exchange.forget(self)
+        guard let ticket = ticket.take(), ticket.isWaiting else { return }
+        if !isFresh, !hasAnswerBegun,
+            failure == nil
+                || failure
+                    == .cut(
+                        place: place, reason: "hung up before the answer was complete", answerBegun: false)
+        {
+            return exchange.dial(for: ticket, on: reactor)
+        }
+        let text = if case .failed(let error) = reason { "\(error)" } else { "the connection ended" }
+        ticket.finish(.failure(failure ?? .cut(place: place, reason: text, answerBegun: hasAnswerBegun)), on: reactor)
+    }
+
+    /// Nobody waits for a connection that is only kept; an answer that somebody waits for may still come.
+    override func drain(on reactor: Reactor) { if ticket == nil { finish(on: reactor) } }
+}
