@@ -27,7 +27,7 @@ package enum ASCII {
 
     /// Whether both texts are the same apart from the case of ASCII letters.
     package static func equalIgnoringCase(_ one: String, _ other: String) -> Bool {
-        equalIgnoringCase(one.utf8Span.span.bytes, other)
+        one.utf8.count == other.utf8.count && equalIgnoringCase(one.utf8Span.span.bytes, other)
     }
 
     /// Whether bytes and text are the same apart from the case of ASCII letters.

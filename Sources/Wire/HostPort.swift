@@ -48,15 +48,20 @@ package struct HostPort: Hashable, Sendable {
 
     /// Letters, digits, hyphens and underscores in labels of 1 to 63, 253 in all; one dot may end it. IPv4 has the same form.
     private static func isName(_ text: String) -> Bool {
-        guard !text.isEmpty, text.utf8.count <= 253 else { return false }
-        let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        for (index, label) in labels.enumerated() {
-            if label.isEmpty, index > 0, index == labels.count - 1 { continue }
-            guard (1...63).contains(label.count) else { return false }
-            for byte in label {
-                let letter = ASCII.lowercased(byte) &- 0x61 < 26
-                guard letter || ASCII.isDigit(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") else { return false }
+        let bytes = text.utf8Span.span
+        guard !bytes.isEmpty, bytes.count <= 253 else { return false }
+        var label = 0
+        for index in 0..<bytes.count {
+            let byte = bytes[index]
+            if byte == UInt8(ascii: ".") {
+                guard label > 0 else { return false }
+                label = 0
+                continue
             }
+            let letter = ASCII.lowercased(byte) &- 0x61 < 26
+            guard letter || ASCII.isDigit(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") else { return false }
+            label += 1
+            guard label <= 63 else { return false }
         }
         return true
     }
