@@ -45,7 +45,7 @@ package struct HubAnswer: Sendable {
     }
 
     /// The hub's clock: seconds since 1970 UTC; nil when it sent no date.
-    package var hubSeconds: Int64? { headers["Date"].flatMap(HTTPDate.seconds) }
+    package var hubSeconds: Int64? { headers["Date"].flatMap(HTTPDate.parse) }
     /// The body as text; nil when it is not UTF-8.
     package var text: String? { String(validating: body, as: UTF8.self) }
 }

@@ -88,7 +88,7 @@ private final class Asking: Connection {
         do {
             guard case .complete(let head, let consumed) = try HTTPResponseHead.parse(bytes) else { return 0 }
             let subprotocol = try WebSocketHandshake.check(head, key: key, subprotocols: subprotocols)
-            chosen = (subprotocol, head.headers["Date"].flatMap(HTTPDate.seconds))
+            chosen = (subprotocol, head.headers["Date"].flatMap(HTTPDate.parse))
             channel.handOn()
             return consumed
         } catch WebSocketHandshake.Failure.refused(let status) {
