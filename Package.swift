@@ -82,7 +82,7 @@ let package = Package(
         tests(of: "Bytes"),
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
-        tests(of: "Console"),
+        tests(of: "Console", with: ["Wire"]),
         tests(of: "Wire"),
     ] + (fuzzing ? fuzzers : []),
     swiftLanguageModes: [.v6]

@@ -1,3 +1,5 @@
+import Wire
+
 /// A parsed command line: what the person asked for, by the names of the command's table.
 package struct Arguments: Sendable {
     /// The role, for messages: `device`.
@@ -58,7 +60,7 @@ package struct Arguments: Sendable {
     /// The option's value as a time in seconds: `90`, `30s`, `5m`, `1h30m`, `2d`.
     package func seconds(_ option: String, in range: ClosedRange<Int> = 0...Int(Int32.max)) throws(Failure) -> Int? {
         guard let text = text(option) else { return nil }
-        guard let seconds = TimeLength.seconds(text), range.contains(seconds) else {
+        guard let seconds = ConfigurationValue.seconds(text), range.contains(seconds) else {
             throw .usage("--\(option) \(text): not a length of time", "write it like 30s, 5m, 1h or 1h30m")
         }
         return seconds
@@ -77,7 +79,7 @@ package struct Arguments: Sendable {
     package func addresses(_ option: String) throws(Failure) -> [ListenAddress] {
         var result: [ListenAddress] = []
         for text in list(option) {
-            guard let address = ListenAddress(text) else {
+            guard let address = ListenAddress(parsing: text) else {
                 throw .usage("--\(option) \(text): not an address and a port", "write it like 127.0.0.1:443, [::]:443 or :443")
             }
             result.append(address)
