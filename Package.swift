@@ -83,6 +83,8 @@ let package = Package(
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console", with: ["Wire"]),
+        tests(of: "TLS"),
+        tests(of: "Certificates", with: ["Console"]),
         tests(of: "Wire"),
     ] + (fuzzing ? fuzzers : []),
     swiftLanguageModes: [.v6]

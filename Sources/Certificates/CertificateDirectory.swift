@@ -50,19 +50,35 @@ struct CertificateDirectory {
 
     /// Every CA of the directory, by name. Files that hold no certificate are passed over: they are not this tool's.
     func authorities() throws(Failure) -> [Found] {
-        guard let stream = opendir(path) else { throw missing(errno) }
-        defer { closedir(stream) }
         var found: [Found] = []
-        while let entry = readdir(stream) {
-            let file = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard file.hasSuffix(".cert.pem"), !file.hasSuffix(".full-chain.cert.pem"), !file.hasPrefix(".") else { continue }
+        for file in try certificateFiles() where !file.hasSuffix(".full-chain.cert.pem") {
             let name = String(file.dropLast(".cert.pem".count))
             guard let chain = try? CertificateChain(path: certificatePath(name)), chain.leaf.isCA else { continue }
             found.append(Found(name: name, certificate: chain.leaf))
         }
         return found.sorted { $0.name < $1.name }
+    }
+
+    /// Every chain file of the directory.
+    func fullChains() throws(Failure) -> [(name: String, chain: CertificateChain)] {
+        var found: [(String, CertificateChain)] = []
+        for file in try certificateFiles() where file.hasSuffix(".full-chain.cert.pem") {
+            if let chain = try? CertificateChain(path: join(file)) { found.append((file, chain)) }
+        }
+        return found
+    }
+
+    private func certificateFiles() throws(Failure) -> [String] {
+        guard let stream = opendir(path) else { throw missing(errno) }
+        defer { closedir(stream) }
+        var found: [String] = []
+        while let entry = readdir(stream) {
+            let file = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if file.hasSuffix(".cert.pem"), !file.hasPrefix(".") { found.append(file) }
+        }
+        return found
     }
 
     /// The authority whose files have this name; `root` is short for `root.ca`.

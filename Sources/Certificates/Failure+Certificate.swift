@@ -12,7 +12,8 @@ extension CertificateError {
         case .encryptedKey: .data("\(subject): \(self)", "take it off with openssl pkey, and keep the file at mode 0600")
         case .keyMismatch: .data("\(subject): \(self)", "put the files that belong together into one directory")
         case .name(let reason): .data(reason, "choose another name")
-        case .issuer(let reason): .data(reason, "renew the issuer, or choose another one with --ca")
+        case .issuer(let reason): .data(reason, "choose another issuer with --ca")
+        case .issuerDates(let reason): .data(reason, "renew it with iotstream cert renew, or choose another issuer with --ca")
         case .failed: .software("\(subject): \(self)", "report it")
         }
     }

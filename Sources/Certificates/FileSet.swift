@@ -82,6 +82,9 @@ struct FileSet: ~Copyable {
     private mutating func place(_ index: Int) throws(Failure) {
         let (name, staged) = (files[index].name, staged(index))
         if replacing {
+            var info = stat()
+            let found = fstatat(descriptor, name, &info, AT_SYMLINK_NOFOLLOW) == 0
+            guard !found || info.st_mode & S_IFMT != S_IFDIR else { throw cannotWrite(EISDIR, name) }
             let backup = ".iotstream-\(tag)-\(index).old"
             let kept =
                 linkat(descriptor, name, descriptor, backup, 0) == 0
@@ -106,7 +109,12 @@ struct FileSet: ~Copyable {
 
     private mutating func undo() {
         for (name, backup) in placed.reversed() {
-            if let backup { _ = renameat(descriptor, backup, descriptor, name) } else { _ = unlinkat(descriptor, name, 0) }
+            guard let backup else {
+                _ = unlinkat(descriptor, name, 0)
+                continue
+            }
+            _ = renameat(descriptor, backup, descriptor, name)
+            _ = unlinkat(descriptor, backup, 0)  // still there when both names were one file: rename(2) then does nothing
         }
         placed = []
     }

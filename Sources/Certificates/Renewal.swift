@@ -26,18 +26,34 @@ struct Renewal {
         let base = name.hasSuffix(".cert.pem") ? String(name.dropLast(".cert.pem".count)) : nil
         let old = chain.leaf
         let certificate = try renew(old, base: base, directory: directory)
-        if certificate.isCA {
-            Output.tell("iotstream cert: chain files of what \(certificate.subject) issued still hold the old certificate: renew those too")
-        }
         var files = [try self.file(name, in: directory, CertificateChain(leaf: certificate, others: chain.others))]
         var report = CertificateReport(certificate: certificate, path: path)
         if let base, access(directory.fullChainPath(base), F_OK) == 0 {
             let above = try (issuers ?? directory).intermediates(above: certificate)
             files.append(try self.file("\(base).full-chain.cert.pem", in: directory, CertificateChain(leaf: certificate, others: above)))
-            report.fullChainPath = directory.fullChainPath(base)
+            report.fullChainPath =
+                path.hasSuffix(name) ? String(path.dropLast(name.count)) + "\(base).full-chain.cert.pem" : directory.fullChainPath(base)
         }
-        try FileSet(files, in: directory.path, replacing: true).write()
+        if certificate.isCA {
+            let own = base.map { "\($0).full-chain.cert.pem" }
+            let below = try directory.fullChains().filter { $0.name != own && $0.chain.certificates.contains { $0.isSame(as: old) } }
+            for each in below {
+                let changed = each.chain.certificates.map { $0.isSame(as: old) ? certificate : $0 }
+                files.append(try self.file(each.name, in: directory, CertificateChain(leaf: changed[0], others: changed.dropFirst())))
+            }
+            tellWhatFollows(old, chains: below.count)
+        }
+        try FileSet(consume files, in: directory.path, replacing: true).write()
         return report
+    }
+
+    private func tellWhatFollows(_ old: Certificate, chains: Int) {
+        let until = CertificateTime.text(old.notAfter)
+        if old.isSelfSigned {
+            Output.tell("iotstream cert: what it issued stays valid; give the new root to those who trust the old one before \(until)")
+        } else if chains > 0 {
+            Output.tell("iotstream cert: put the new certificate into \(chains) chain files: hand those out before \(until)")
+        }
     }
 
     private func renew(_ old: Certificate, base: String?, directory: CertificateDirectory) throws(Failure) -> Certificate {

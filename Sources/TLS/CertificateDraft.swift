@@ -81,7 +81,8 @@ final class CertificateDraft {
     /// SKI of the own key; AKI names the issuer's key, or issuer and serial number when the issuer has no SKI.
     func addKeyIdentifiers(_ issuer: OpaquePointer) throws(CertificateError) {
         try add(NID_subject_key_identifier, "hash", issuer)
-        try add(NID_authority_key_identifier, "keyid,issuer", issuer)
+        let hasIdentifier = X509_get_ext_by_NID(issuer, NID_subject_key_identifier, -1) >= 0
+        try add(NID_authority_key_identifier, hasIdentifier ? "keyid:always" : "issuer:always", issuer)
     }
 
     private func add(_ kind: CInt, _ value: String, _ issuer: OpaquePointer) throws(CertificateError) {

@@ -21,6 +21,8 @@ package enum CertificateError: Error, Equatable, CustomStringConvertible {
     case name(String)
     /// The issuer may not issue this, and why.
     case issuer(String)
+    /// The issuer is out of its own validity now, and how.
+    case issuerDates(String)
     /// OpenSSL refused: the call, and its own words.
     case failed(call: String, reason: String)
 
@@ -35,6 +37,7 @@ package enum CertificateError: Error, Equatable, CustomStringConvertible {
         case .keyMismatch: "the private key does not belong to the certificate"
         case .name(let reason): reason
         case .issuer(let reason): reason
+        case .issuerDates(let reason): reason
         case .failed(let call, let reason): "\(call): \(reason)"
         }
     }

@@ -72,10 +72,10 @@ package struct CertificateAuthority: Sendable {
 
     private func validityPeriod(seconds: Int64, now: Int64) throws(CertificateError) -> (from: Int64, until: Int64) {
         guard certificate.notAfter > now else {
-            throw .issuer("\(certificate.subject) expired on \(CertificateTime.text(certificate.notAfter))")
+            throw .issuerDates("\(certificate.subject) expired on \(CertificateTime.text(certificate.notAfter))")
         }
         guard certificate.notBefore <= now else {
-            throw .issuer("\(certificate.subject) is not valid before \(CertificateTime.text(certificate.notBefore))")
+            throw .issuerDates("\(certificate.subject) is not valid before \(CertificateTime.text(certificate.notBefore))")
         }
         return (max(certificate.notBefore, now - 300), min(certificate.notAfter, CertificateDraft.end(of: seconds, from: now)))
     }
