@@ -87,9 +87,10 @@ struct CertificateDirectory {
         guard !name.isEmpty, !name.contains("/"), name != ".", name != ".." else {
             throw .usage("--ca \(wanted): not a name", "give the name of a CA in \(path), without .cert.pem")
         }
-        let file = certificatePath(name)
-        guard access(file, F_OK) == 0 else {
+        guard access(certificatePath(name), F_OK) == 0 else {
             if name == Self.root { throw missing(errno) }
+            let encoded = FileName.safe(name)
+            if encoded != name, access(certificatePath(encoded), F_OK) == 0 { return (encoded, try load(encoded)) }
             let others = try authorities().map(\.name)
             throw .noInput(
                 "no CA \(wanted) in \(path)",

@@ -6,7 +6,8 @@ extension CertificateError {
     func failure(_ subject: String) -> Failure {
         switch self {
         case .unreadable(let path, let code): .errno(code, path)
-        case .tooLarge, .malformed: .data("\(subject): \(self)", "name a PEM or DER file that holds a certificate")
+        case .tooLarge: .data("\(subject): \(self)", "name a PEM or DER file that holds a certificate")
+        case .malformed: .data("\(subject): \(self)", "bring a good copy back, or make it again")
         case .noCertificate: .data("\(subject): \(self)", "name the .cert.pem file")
         case .noPrivateKey: .data("\(subject): \(self)", "name the .key.pem file")
         case .encryptedKey: .data("\(subject): \(self)", "take it off with openssl pkey, and keep the file at mode 0600")

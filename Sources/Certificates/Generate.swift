@@ -99,7 +99,7 @@ struct Generation {
 
     /// Checks what only a file name can be wrong about.
     private func fileName(_ name: String) throws(Failure) -> String {
-        guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(UInt8(ascii: "/")), !name.utf8.contains(0) else {
+        guard !name.isEmpty, !name.utf8.contains(UInt8(ascii: "/")), !name.utf8.contains(0) else {
             throw .usage("'\(name)': not a name that a file can have", "use letters, digits and - . _")
         }
         guard name.unicodeScalars.count <= 64 || name.utf8.count <= 253 else {

@@ -53,7 +53,8 @@ package final class PrivateKey: @unchecked Sendable {
             let text = String(decoding: pem, as: UTF8.self)
             if text.contains(text: "BEGIN ENCRYPTED PRIVATE KEY") || text.contains(text: "Proc-Type: 4,ENCRYPTED") { throw .encryptedKey }
             guard text.contains(text: "PRIVATE KEY-----") else { throw .noPrivateKey }
-            throw .malformed(ERR_reason_error_string(code).map { String(cString: $0) } ?? "the private key cannot be read")
+            let reason = ERR_reason_error_string(code).map { String(cString: $0) } ?? "unknown reason"
+            throw .malformed("the private key cannot be read (\(reason))")
         }
         raw = found
     }
