@@ -86,6 +86,8 @@ let package = Package(
         tests(of: "TLS"),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Wire"),
+        tests(of: "Store", with: ["LinuxIO"]),
+        tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),
     ] + (fuzzing ? fuzzers : []),
     swiftLanguageModes: [.v6]
 )

@@ -6,6 +6,12 @@ import Wire
 package struct DeviceStatistics: Equatable, Sendable {
     package var total, enabled, disabled: Int
 
+    package init(total: Int, enabled: Int, disabled: Int) {
+        self.total = total
+        self.enabled = enabled
+        self.disabled = disabled
+    }
+
     /// The answer of `GET /statistics/devices`.
     package var json: JSONValue {
         [

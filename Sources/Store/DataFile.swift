@@ -1,5 +1,6 @@
 import Bytes
 import Glibc
+import LinuxIO
 
 /// A look at LMDB's data file before the library maps it: a page that the file lacks would end the process by SIGBUS.
 ///
@@ -10,19 +11,17 @@ import Glibc
 ///     tree    page size 4 | flags 2 | depth 2 | pages 24 | entries 8 | root 8                              (48 bytes)
 ///     node    low 2 | high 2 | flags 2 | key size 2 | key | data, or page 8, or tree 48
 struct DataFile: ~Copyable {
-    private let descriptor: CInt
+    private let descriptor: OwnedDescriptor
     private let path: String
 
     init(path: String) throws(StoreError) {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
+        let raw = open(path, O_RDONLY | O_CLOEXEC)
+        guard raw >= 0 else {
             throw errno == ENOENT ? .damaged(path: path, reason: "missing") : StoreError(errno, "open", path: path)
         }
-        self.descriptor = descriptor
+        descriptor = OwnedDescriptor(adopting: raw)
         self.path = path
     }
-
-    deinit { close(descriptor) }
 
     /// What the newer of the two meta pages says.
     struct Meta: Equatable {
@@ -36,7 +35,7 @@ struct DataFile: ~Copyable {
     /// Bytes of the file now.
     func byteCount() throws(StoreError) -> Int {
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw StoreError(errno, "stat", path: path) }
+        guard fstat(descriptor.raw, &status) == 0 else { throw StoreError(errno, "stat", path: path) }
         return Int(status.st_size)
     }
 
@@ -156,8 +155,9 @@ struct DataFile: ~Copyable {
 
     private func bytes(at offset: Int, count: Int) throws(StoreError) -> [UInt8] {
         var result = -1
+        let raw = descriptor.raw
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            repeat { result = pread(descriptor, buffer.baseAddress, count, off_t(offset)) } while result < 0 && errno == EINTR
+            repeat { result = pread(raw, buffer.baseAddress, count, off_t(offset)) } while result < 0 && errno == EINTR
             filled = max(0, result)
         }
         guard result >= 0 else { throw StoreError(errno, "read", path: path) }

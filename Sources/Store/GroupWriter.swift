@@ -1,21 +1,21 @@
 import CLinux
 import Glibc
+import LinuxIO
 import Synchronization
 
 /// One thread that batches the writes of all others into one transaction and one commit.
 ///
-/// A commit waits for the disk; the jobs that arrive meanwhile share the next one. Unchecked Sendable: everything that
-/// changes is behind the mutex, and the thread's identity is written before the thread is known to anyone.
-package final class GroupWriter: @unchecked Sendable {
+/// A commit waits for the disk; the jobs that arrive meanwhile share the next one.
+package final class GroupWriter: Sendable {
     /// Jobs of one commit at the most: other processes want to write too.
     package static let largestBatch = 256
 
     private let store: Store
-    private let bell: CInt
+    private let bell: OwnedDescriptor
     private let waiting = Mutex(Waiting())
     private let committed = Atomic<Int>(0)
     private let batches = Atomic<Int>(0)
-    private var thread: UInt64 = 0
+    private let thread = Mutex<Thread?>(nil)
 
     private struct Waiting: ~Copyable {
         var jobs: [any PendingJob] = []
@@ -24,21 +24,14 @@ package final class GroupWriter: @unchecked Sendable {
 
     package init(_ store: Store) throws(StoreError) {
         self.store = store
-        bell = clx_eventfd()
-        guard bell >= 0 else { throw StoreError(-bell, "eventfd", path: store.path) }
-        let argument = Unmanaged.passRetained(self)
-        let result = clx_thread_start(
-            { pointer in
-                guard let pointer else { return }
-                Unmanaged<GroupWriter>.fromOpaque(pointer).takeRetainedValue().run()
-            }, argument.toOpaque(), &thread)
-        guard result == 0 else {
-            argument.release()
-            throw StoreError(-result, "thread", path: store.path)
-        }
+        let raw = clx_eventfd()
+        guard raw >= 0 else { throw StoreError(-raw, "eventfd", path: store.path) }
+        bell = OwnedDescriptor(adopting: raw)
+        do {
+            let started = try Thread.start { [self] in run() }
+            thread.withLock { $0 = started }
+        } catch { throw StoreError(error.number, error.call, path: store.path) }
     }
-
-    deinit { if bell >= 0 { Glibc.close(bell) } }
 
     /// Jobs and commits so far.
     package var statistics: (jobs: Int, commits: Int) {
@@ -61,17 +54,17 @@ package final class GroupWriter: @unchecked Sendable {
             return true
         }
         if isTaken {
-            clx_eventfd_ring(bell)
+            clx_eventfd_ring(bell.raw)
         } else {
             pending.finish(.failed(path: store.path, operation: "write", reason: "shutting down"))
         }
     }
 
-    /// Takes no more jobs, does those that wait, and ends the thread. Call once, from another thread.
+    /// Takes no more jobs, does those that wait, and ends the thread. Not to be called from a job.
     package func close() {
         waiting.withLock { $0.isClosed = true }
-        clx_eventfd_ring(bell)
-        clx_thread_join(thread)
+        clx_eventfd_ring(bell.raw)
+        thread.withLock { $0.take() }?.join()
     }
 
     private func run() {
@@ -83,9 +76,9 @@ package final class GroupWriter: @unchecked Sendable {
             }
             if batch.isEmpty {
                 if isClosed { return }
-                var descriptor = pollfd(fd: bell, events: Int16(POLLIN), revents: 0)
+                var descriptor = pollfd(fd: bell.raw, events: Int16(POLLIN), revents: 0)
                 poll(&descriptor, 1, -1)
-                clx_eventfd_clear(bell)
+                clx_eventfd_clear(bell.raw)
             } else {
                 commit(batch)
             }

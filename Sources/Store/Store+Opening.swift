@@ -1,5 +1,6 @@
 import CLMDB
 import Glibc
+import LinuxIO
 
 extension Store {
     /// How the registry is opened.
@@ -25,9 +26,11 @@ extension Store {
     /// Directories are made 0700 and files 0600. A new registry appears whole, by a rename, so an empty or half-made
     /// file is always damage.
     package static func open(at paths: RuntimePaths, _ options: Options = Options()) throws(StoreError) -> Store {
-        if options.create, options.access == .readWrite { try makeDirectory(paths.state) }
-        let guardian = try DirectoryLock(paths.state)
-        defer { _ = guardian }  // held until the schema is settled
+        if options.create, options.access == .readWrite {
+            do { try Files.makeDirectory(paths.state) } catch { throw StoreError(error.number, error.call, path: paths.state) }
+        }
+        let lock = try DirectoryLock(paths.state)
+        defer { extendLifetime(lock) }  // held until the schema is settled
         if try !exists(paths.registry) {
             guard options.create, options.access == .readWrite else { throw .missing(path: paths.registry) }
             try makeRegistry(paths, options)
@@ -192,7 +195,7 @@ extension Store {
         mdb_env_close(environment)
         try adopt(beside, from: paths.state)
         guard rename(beside, paths.registry) == 0 else { throw StoreError(errno, "rename", path: paths.registry) }
-        try sync(paths.state)
+        do { try Files.syncDirectory(of: paths.registry) } catch { throw StoreError(error.number, error.call, path: paths.state) }
     }
 
     /// When root makes a registry in another user's state directory, it becomes that user's.
@@ -202,22 +205,6 @@ extension Store {
         for path in [path, "\(path)/data.mdb", "\(path)/lock.mdb"] where lchown(path, owner.st_uid, owner.st_gid) != 0 {
             throw StoreError(errno, "chown", path: path)
         }
-    }
-
-    private static func sync(_ directory: String) throws(StoreError) {
-        let descriptor = Glibc.open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw StoreError(errno, "open", path: directory) }
-        defer { close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw StoreError(errno, "fsync", path: directory) }
-    }
-
-    private static func makeDirectory(_ path: String) throws(StoreError) {
-        guard mkdir(path, 0o700) != 0, errno != EEXIST else { return }
-        guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else {
-            throw StoreError(errno, "mkdir", path: path)
-        }
-        try makeDirectory(String(path[..<slash]))
-        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw StoreError(errno, "mkdir", path: path) }
     }
 
     /// Whether there is a registry; an empty directory is none.
@@ -235,15 +222,13 @@ extension Store {
 }
 
 /// The state directory, locked while a registry is made or opened: two first starts at once make one registry.
-private final class DirectoryLock {
-    private let descriptor: CInt
+private struct DirectoryLock: ~Copyable {
+    private let descriptor: OwnedDescriptor
 
     init(_ path: String) throws(StoreError) {
-        descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw errno == ENOENT ? .missing(path: path) : StoreError(errno, "open", path: path) }
-        var result: CInt
-        repeat { result = flock(descriptor, LOCK_EX) } while result != 0 && errno == EINTR
+        let raw = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard raw >= 0 else { throw errno == ENOENT ? .missing(path: path) : StoreError(errno, "open", path: path) }
+        descriptor = OwnedDescriptor(adopting: raw)
+        while flock(raw, LOCK_EX) != 0, errno == EINTR {}
     }
-
-    deinit { if descriptor >= 0 { close(descriptor) } }
 }

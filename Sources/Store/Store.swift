@@ -115,7 +115,7 @@ package final class Store: @unchecked Sendable {
         var information = MDB_envinfo()
         try check(mdb_env_info(environment, &information), "info")
         let size = information.me_mapsize
-        guard size < mapLimitBytes else { throw .mapFull(path: path, limitBytes: mapLimitBytes) }
+        guard size < mapLimitBytes else { throw error(MDB_MAP_FULL, "write") }
         try resize(to: size > mapLimitBytes / 2 ? mapLimitBytes : size * 2)
     }
 
