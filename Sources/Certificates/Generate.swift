@@ -42,7 +42,8 @@ struct Generation {
         var report = CertificateReport(certificate: certificate, path: directory.certificatePath(plan.file))
         var files: [NewFile] = [.certificate("\(plan.file).cert.pem", certificate.pem)]
         if plan.keepsKey {
-            let above = try directory.intermediates(above: certificate)
+            let direct = issuer.authority.certificate
+            let above = direct.isSelfSigned ? [] : [direct] + (try directory.intermediates(above: direct))
             let chain = CertificateChain(leaf: certificate, others: above)
             files.insert(.key("\(plan.file).key.pem", try about(subject) { () throws(CertificateError) in try key.pem() }), at: 0)
             files.append(.certificate("\(plan.file).full-chain.cert.pem", chain.pem))
