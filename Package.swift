@@ -44,6 +44,11 @@ let fuzzers: [Target] = [
     .target(name: "FuzzSupport", dependencies: ["Bytes"], path: "Tests/Fuzz/Support", swiftSettings: strict),
     fuzzer("http", in: "HTTP"),
     fuzzer("websocket", in: "WebSocket"),
+    fuzzer("mqtt", in: "MQTT"),
+    fuzzer("sas", in: "SAS"),
+    fuzzer("connection-string", in: "ConnectionString"),
+    fuzzer("config", in: "Configuration"),
+    fuzzer("json", in: "JSON"),
 ]
 
 let package = Package(
