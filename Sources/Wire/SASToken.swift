@@ -1,6 +1,6 @@
 /// Why a text is no shared access signature. Names fields, never their values.
 package enum SASError: Error, Equatable {
-    /// It does not begin with `SharedAccessSignature` and one space.
+    /// It does not begin with `SharedAccessSignature` and one space, or is not visible ASCII behind that.
     case notAToken
     case missing(String)
     case duplicate(String)
@@ -26,7 +26,9 @@ package struct SASToken: Equatable, Sendable, CustomStringConvertible, CustomRef
 
     /// Reads a token. Parameters may come in any order; one that is not known means nothing.
     package init(parsing text: String) throws(SASError) {
-        guard let rest = Substring(text).after(Self.prefix) else { throw .notAToken }
+        guard let rest = Substring(text).after(Self.prefix), rest.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+            throw .notAToken
+        }
         var fields: [String: String] = [:]
         for pair in rest.utf8.split(separator: UInt8(ascii: "&")) {
             let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)

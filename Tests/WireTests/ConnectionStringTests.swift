@@ -46,6 +46,7 @@ import Testing
         ("HostName=h;DeviceId=d;SharedAccessKey=short", .malformed("SharedAccessKey")),
         ("HostName=h;DeviceId=d;SharedAccessKey=c2hvcnQ=", .malformed("SharedAccessKey")),
         ("HostName=h;DeviceId=d;SharedAccessSignature=x", .malformed("SharedAccessSignature")),
+        ("HostName=h;SharedAccessSignature=\(token) ;DeviceId=d", .malformed("SharedAccessSignature")),
         ("HostName=h;DeviceId=d;x509=maybe", .malformed("x509")),
         ("HostName=h;DeviceId=d;x509=true;SharedAccessKey=\(key)", .conflict("SharedAccessKey", "x509")),
         ("HostName=h;SharedAccessKeyName=a b;SharedAccessKey=\(key)", .malformed("SharedAccessKeyName")),
