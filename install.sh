@@ -114,12 +114,21 @@ install_all() {
         sed "s|/usr/local/bin|$prefix/bin|g" "$file" >"$destination$prefix/lib/systemd/system/${file##*/}"
     done
 
+    # Services run as a user of their own, who may read the configuration and owns the state.
+    local group=root
+    if [[ $EUID -eq 0 && -z $destination ]] && command -v useradd >/dev/null; then
+        getent passwd iotstream >/dev/null ||
+            useradd --system --user-group --home-dir /var/lib/iotstream --no-create-home --shell /usr/sbin/nologin iotstream
+        group=iotstream
+        install -d -m 750 -g "$group" "$configuration"
+    fi
     for file in etc/*.conf; do
         [[ -e $file ]] || continue
         install -D -m 644 "$file" "$share/doc/iotstream/examples/${file##*/}"
         # A configuration that is there belongs to somebody; a user's own installation has none in /etc.
         if [[ ($EUID -eq 0 || -n $destination) && ! -e $destination$configuration/${file##*/} ]]; then
             install -D -m 640 "$file" "$destination$configuration/${file##*/}"
+            [[ $group == root ]] || chgrp "$group" "$destination$configuration/${file##*/}"
         fi
     done
     say "installed to $destination$prefix: try iotstream --help, man iotstream"

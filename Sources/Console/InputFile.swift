@@ -49,15 +49,20 @@ package enum SecretFile {
     /// A private key's bytes; refused with exit 77 when others may read the file, as ssh does.
     package static func key(_ path: String) throws(Failure) -> [UInt8] {
         try InputFile.read(path, limit: 1 << 20) { info in
-            guard info.st_mode & 0o077 != 0, info.st_mode & S_IFMT == S_IFREG else { return nil }
-            return .notPermitted("\(path): others may read this key", "run chmod 600 \(path)")
+            isOpenToOthers(info) ? .notPermitted("\(path): others may read this key", "run chmod 600 \(path)") : nil
         }
+    }
+
+    /// Whether anybody but the owner may touch the file. A service's files belong to root, and its group may read them: that is in order.
+    private static func isOpenToOthers(_ info: stat) -> Bool {
+        guard info.st_mode & S_IFMT == S_IFREG else { return false }
+        return info.st_mode & 0o037 != 0 || (info.st_mode & 0o040 != 0 && info.st_uid != 0)
     }
 
     /// The first line of the file that is neither empty nor a `#` comment; a warning when others may read it.
     package static func connectionString(_ path: String, role: String) throws(Failure) -> String {
         let bytes = try InputFile.read(path, limit: 64 << 10) { info in
-            if info.st_mode & 0o077 != 0, info.st_mode & S_IFMT == S_IFREG {
+            if isOpenToOthers(info) {
                 Output.warn(role: role, "\(path): others may read this secret: run chmod 600 \(path)")
             }
             return nil
