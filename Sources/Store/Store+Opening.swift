@@ -74,8 +74,12 @@ extension Store {
         var environment: OpaquePointer?
         var code = mdb_env_create(&environment)
         guard code == 0, let environment else { throw StoreError(code, "create", path: path) }
+        do { try reserveLock("\(path)/lock.mdb", options) } catch {
+            mdb_env_close(environment)
+            throw error
+        }
         code = mdb_env_set_maxdbs(environment, 32)
-        if code == 0 { code = mdb_env_set_maxreaders(environment, 510) }
+        if code == 0 { code = mdb_env_set_maxreaders(environment, mostReaders) }
         if code == 0 { code = mdb_env_set_mapsize(environment, options.mapBytes) }
         let readOnly = options.access == .readOnly ? UInt32(MDB_RDONLY) : 0
         if code == 0 { code = mdb_env_open(environment, path, UInt32(MDB_NOTLS) | readOnly, 0o600) }
@@ -87,6 +91,30 @@ extension Store {
             }
         }
         return environment
+    }
+
+    /// Reader slots, shared by all processes.
+    private static let mostReaders: UInt32 = 510
+    /// Bytes of LMDB's lock file for so many slots: 64 to each, and two more for the head.
+    private static let lockBytes = (Int(mostReaders) + 2) * 64
+
+    /// Makes the disk's blocks of the lock file real: LMDB maps it with holes, and on a full disk the first touch of a
+    /// hole would end the process by SIGBUS. Call while this process has no environment there: closing the descriptor
+    /// would drop its locks.
+    private static func reserveLock(_ path: String, _ options: Options) throws(StoreError) {
+        let raw = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard raw >= 0 else {
+            if options.access == .readOnly || errno == EROFS { return }  // LMDB knows what to do without
+            throw StoreError(errno, "open", path: path)
+        }
+        let file = OwnedDescriptor(adopting: raw)
+        var status = stat()
+        guard fstat(file.raw, &status) == 0 else { throw StoreError(errno, "stat", path: path) }
+        // The size of a file that is in use stays: every process must agree on the number of slots.
+        let bytes = status.st_size == 0 ? lockBytes : Int(status.st_size)
+        guard Int(status.st_blocks) * 512 < bytes else { return }
+        let code = posix_fallocate(file.raw, 0, off_t(bytes))
+        guard code == 0 || code == EOPNOTSUPP || code == EINVAL else { throw StoreError(code, "allocate", path: path) }
     }
 
     /// Opens every table and settles the schema.

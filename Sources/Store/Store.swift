@@ -168,14 +168,23 @@ extension StoreError {
             switch code {
             case MDB_MAP_FULL: .mapFull(path: path, limitBytes: mapLimitBytes)
             case ENOSPC, EDQUOT: .diskFull(path: path)
+            case EIO where Self.isDiskFull(path): .diskFull(path: path)  // so LMDB calls a write that stopped half-way
             case EACCES, EPERM: .notPermitted(path: path)
             case EROFS: .readOnly(path: path)
             case MDB_INVALID: .notARegistry(path: path)
-            case MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_PANIC, MDB_VERSION_MISMATCH, MDB_INCOMPATIBLE:
+            case MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_VERSION_MISMATCH, MDB_INCOMPATIBLE:
                 .damaged(path: path, reason: "\(operation): \(String(cString: mdb_strerror(code)))")
+            case MDB_PANIC: .failed(path: path, operation: operation, reason: "an earlier write broke off in its last step: start again")
             case MDB_READERS_FULL: .tooManyReaders(path: path)
             case MDB_BAD_VALSIZE: .badSize(bytes: 0)
             default: .failed(path: path, operation: operation, reason: String(cString: mdb_strerror(code)))
             }
+    }
+
+    /// Whether there is less room than any commit takes.
+    private static func isDiskFull(_ path: String) -> Bool {
+        var status = statvfs()
+        guard statvfs(path, &status) == 0 else { return false }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize) < 1 << 20
     }
 }
