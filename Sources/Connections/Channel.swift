@@ -48,7 +48,10 @@ public struct Channel: ~Copyable, Sendable {
     /// Lives as long as the connection and moves with it: a place in a count, for one.
     package var companion: (any AnyObject & Sendable)?
 
-    package init(_ transport: consuming Transport) { self.transport = transport }
+    package init(_ transport: consuming Transport, companion: (any AnyObject & Sendable)? = nil) {
+        self.transport = transport
+        self.companion = companion
+    }
 
     package var peerChain: [[UInt8]] { transport.peerChain }
     package var peer: SocketAddress? { transport.peer }

@@ -32,8 +32,9 @@ open class Connection: Source {
     /// The peer's address, for logs and limits.
     package final let peer: SocketAddress?
 
-    /// Takes a channel whose handshake may still be to come.
-    package init(_ channel: consuming Channel) {
+    /// Takes a channel whose handshake may still be to come. Public, because with package access the compiler gives subclasses an
+    /// inherited initializer that calls itself.
+    public init(_ channel: consuming Channel) {
         descriptor = channel.transport.socket.raw
         peer = channel.peer
         self.channel = consume channel

@@ -1,5 +1,6 @@
 import Certificates
 import Console
+import Hub
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.
 enum Role {
@@ -7,6 +8,7 @@ enum Role {
 
     /// In the order of the overview.
     static let all: [Command] = [
+        HubRole.command,
         CertRole.command, DeviceCommand.command, ModuleCommand.command, PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]

@@ -1,0 +1,119 @@
+import Glibc
+import LinuxIO
+import Registry
+import Store
+import Synchronization
+import TLS
+import Wire
+
+/// What the hub's reactors share. Everything in it is immutable or behind a lock that is held for a look-up only; nothing of
+/// it is touched while bytes of streams flow.
+final class HubCore: Sendable {
+    let registry: Registry
+    let writer: GroupWriter
+    let paths: RuntimePaths
+    /// Work with files that may block.
+    let files: Worker
+    let directory = Directory()
+    let tickets = TLSTicketKeys()
+    /// The worker reactors, in order; a stream's home is an index here.
+    let mailboxes: [Mailbox]
+    private let settings: Mutex<Settings>
+    private let connectionCount = Atomic<Int>(0)
+    private let streamRate: Mutex<StreamRate>
+    let startedAt = Timestamp.now
+
+    struct Settings: Sendable {
+        var configuration: HubConfiguration
+        var context: TLSContext
+        /// Port of the first HTTPS listener, as bound.
+        var httpsPort: UInt16
+    }
+
+    private struct StreamRate: Sendable {
+        var second: Int64 = 0
+        var opened = 0
+        var running = 0
+        var byDevice: [String: Int] = [:]
+    }
+
+    init(
+        registry: Registry, writer: GroupWriter, files: Worker, mailboxes: [Mailbox], configuration: HubConfiguration,
+        context: TLSContext, httpsPort: UInt16
+    ) {
+        self.registry = registry
+        self.writer = writer
+        self.paths = registry.paths
+        self.files = files
+        self.mailboxes = mailboxes
+        settings = Mutex(Settings(configuration: configuration, context: context, httpsPort: httpsPort))
+        streamRate = Mutex(StreamRate())
+    }
+
+    var configuration: HubConfiguration { settings.withLock { $0.configuration } }
+    var limits: HubLimits { settings.withLock { $0.configuration.limits } }
+    var context: TLSContext { settings.withLock { $0.context } }
+    var names: [String] { settings.withLock { $0.configuration.names } }
+    var httpsPort: UInt16 { settings.withLock { $0.httpsPort } }
+
+    /// Takes all of a new configuration and certificate; running connections keep what they have.
+    func replace(configuration: HubConfiguration, context: TLSContext) {
+        settings.withLock {
+            $0.configuration = configuration
+            $0.context = context
+        }
+    }
+
+    /// Whether `host` (without port) is a name of this hub, compared without case.
+    func answers(to host: String) -> Bool { names.contains { ASCII.equalIgnoringCase($0, host) } }
+
+    /// The hub's short name: the first label of its first name.
+    var shortName: String { names.first.map { String($0.prefix { $0 != "." }) } ?? "hub" }
+
+    // Counting
+
+    /// A place for one more connection; nil when there are too many. It is given back when the connection ends.
+    func place() -> ConnectionPlace? {
+        let count = connectionCount.add(1, ordering: .relaxed).newValue
+        guard count <= limits.connections else {
+            connectionCount.subtract(1, ordering: .relaxed)
+            return nil
+        }
+        return ConnectionPlace(of: self)
+    }
+
+    fileprivate func leavePlace() { connectionCount.subtract(1, ordering: .relaxed) }
+    var connections: Int { connectionCount.load(ordering: .relaxed) }
+    var streams: Int { streamRate.withLock { $0.running } }
+
+    /// Counts a new stream in; false when a limit says no.
+    func streamOpened(device: String, now: Int64) -> Bool {
+        let limits = self.limits
+        return streamRate.withLock { rate in
+            if rate.second != now { (rate.second, rate.opened) = (now, 0) }
+            let ofDevice = rate.byDevice[device, default: 0]
+            guard rate.opened < limits.newStreamsPerSecond, rate.running < limits.streams, ofDevice < limits.streamsPerDevice else {
+                return false
+            }
+            rate.opened += 1
+            rate.running += 1
+            rate.byDevice[device] = ofDevice + 1
+            return true
+        }
+    }
+
+    func streamClosed(device: String) {
+        streamRate.withLock { rate in
+            rate.running -= 1
+            let left = rate.byDevice[device, default: 1] - 1
+            rate.byDevice[device] = left > 0 ? left : nil
+        }
+    }
+}
+
+/// A connection's place in the hub's count.
+final class ConnectionPlace: Sendable {
+    private let core: HubCore
+    fileprivate init(of core: HubCore) { self.core = core }
+    deinit { core.leavePlace() }
+}

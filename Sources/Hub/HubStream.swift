@@ -1,0 +1,254 @@
+import Connections
+import Console
+import LinuxIO
+import Registry
+import Relay
+import Streams
+import Wire
+
+/// One stream at the hub: its state machine, its tokens, the request that opened it, its legs. Lives on one reactor.
+final class HubStream: LegOwner {
+    /// What the service asked for.
+    struct Order: Sendable {
+        var client: ClientIdentity
+        var name: String
+        var patience: StreamSession.Patience
+        /// Modes that our own `forward` offers; empty for others.
+        var offer: String?
+        /// Host and port by which the service reached the hub.
+        var serviceAuthority: HostPort
+        var servicePeer: String
+        var policy: String
+    }
+
+    enum Admission { case open, refused(status: Int) }
+
+    let identifier: StreamIdentifier
+    let order: Order
+    let openedAt = Timestamp.now
+    private unowned let desk: Desk
+    private weak var requester: HTTPConnection?
+    private var session: StreamSession
+    private let deviceToken = StreamToken(), serviceToken = StreamToken()
+    private var deviceLeg: WebSocketLeg?, serviceLeg: WebSocketLeg?
+    private var timer: Timer?
+    private var presence: Directory.Presence?
+    private var waitNumber: UInt64?
+    private var chosen: String?
+    private var devicePeer = ""
+    private var legEnd = ""
+    private var isListed = false
+    private var listedBytes: (UInt64, UInt64) = (0, 0)
+    private(set) var bytesToDevice: UInt64 = 0, bytesToService: UInt64 = 0
+
+    /// Counts itself in at the desk; the caller has asked the limits.
+    init(_ order: Order, requester: HTTPConnection, desk: Desk, on reactor: Reactor) {
+        identifier = StreamIdentifier(home: desk.home)
+        self.order = order
+        self.requester = requester
+        self.desk = desk
+        session = StreamSession(order.patience)
+        timer = Timer(on: reactor) { [weak self] _, reactor in self?.timeout(on: reactor) }
+        desk.add(self)
+    }
+
+    var client: ClientIdentity { order.client }
+    var state: StreamSession.State { session.state }
+
+    func begin(on reactor: Reactor) {
+        let present = desk.core.directory[client]
+        let isReady = present?.takesStreams == true
+        if isReady { presence = present }
+        perform(session.begin(isDeviceReady: isReady, at: reactor.now), on: reactor)
+        guard session.state == .waiting else { return }
+        let identifier = self.identifier, mailbox = desk.mailbox
+        waitNumber = desk.core.directory.whenTakingStreams(client) {
+            mailbox.send { reactor in Desk.of(reactor)?.stream(identifier)?.deviceReady(on: reactor) }
+        }
+    }
+
+    private func deviceReady(on reactor: Reactor) {
+        waitNumber = nil
+        guard session.state == .waiting else { return }
+        presence = desk.core.directory[client]
+        handle(.deviceReady, on: reactor)
+    }
+
+    func handle(_ event: StreamSession.Event, on reactor: Reactor) {
+        perform(session.handle(event, at: reactor.now), on: reactor)
+    }
+
+    func answered(isAccepted: Bool, chosen: String?, reason: String?, on reactor: Reactor) {
+        if session.state == .pending { self.chosen = isAccepted ? chosen : nil }
+        handle(.answered(isAccepted: isAccepted, reason: reason), on: reactor)
+    }
+
+    private func timeout(on reactor: Reactor) {
+        if session.state == .running {
+            list()
+            timer?.set(inMilliseconds: 10_000, on: reactor)
+        } else {
+            handle(.tick, on: reactor)
+        }
+    }
+
+    private func perform(_ actions: [StreamSession.Action], on reactor: Reactor) {
+        for action in actions {
+            switch action {
+            case .sendRequest: sendRequest(on: reactor)
+            case .answer(let verdict): requester?.answer(verdict, of: self, on: reactor)
+            case .join: join(on: reactor)
+            case .closeLegs(let end): closeLegs(end, on: reactor)
+            case .forget(let end): forget(end, on: reactor)
+            }
+        }
+        if let deadline = session.deadline {
+            timer?.set(inMilliseconds: Int(deadline - min(deadline, reactor.now)), on: reactor)
+        }
+    }
+
+    private func sendRequest(on reactor: Reactor) {
+        guard let presence else { return handle(.deviceLost, on: reactor) }
+        let identifier = self.identifier, home = desk.mailbox, client = self.client, offer = order.offer, name = order.name
+        let token = deviceToken.text, path = LegPath.path(hub: desk.core.shortName, client: client, stream: identifier, leg: .device)
+        presence.mailbox.send { reactor in
+            let device = reactor.source(presence.token) as? DeviceConnection
+            let isSent =
+                device?.requestStream(identifier, home: home, name: name, path: path, token: token, offer: offer, on: reactor) ?? false
+            if !isSent { home.send { reactor in Desk.of(reactor)?.stream(identifier)?.handle(.deviceLost, on: reactor) } }
+        }
+    }
+
+    // Answers to the service
+
+    /// The header fields of an accepted stream.
+    func acceptance() -> HTTPHeaders {
+        let authority = order.serviceAuthority
+        let path = LegPath.path(hub: desk.core.shortName, client: client, stream: identifier, leg: .service)
+        var headers: HTTPHeaders = [
+            "iothub-streaming-is-accepted": "True",
+            "iothub-streaming-url": StreamURL(host: authority.host, port: authority.port ?? 443, path: path).description,
+            "iothub-streaming-auth-token": serviceToken.text,
+        ]
+        if let chosen { headers.add("iotstream-chosen", chosen) }
+        return headers
+    }
+
+    // Legs
+
+    func admission(of leg: Leg, authorization: String?) -> Admission {
+        guard let authorization, authorization.count > 7, ASCII.equalIgnoringCase(String(authorization.prefix(7)), "Bearer "),
+            (leg == .device ? deviceToken : serviceToken).matches(String(authorization.dropFirst(7)))
+        else { return .refused(status: 401) }
+        return switch session.admits(leg) {
+        case .open: .open
+        case .used: .refused(status: 409)
+        case .closed: .refused(status: 404)
+        }
+    }
+
+    /// Makes a leg of an admitted channel. It starts, and counts as arrived, once it is on its reactor.
+    func take(_ channel: consuming Channel, as leg: Leg) -> Connection {
+        let connection = WebSocketLeg(channel, owner: self, passesEmpty: passesEmpty)
+        if leg == .device {
+            deviceLeg = connection
+            devicePeer = connection.peer?.description ?? ""
+        } else {
+            serviceLeg = connection
+        }
+        let identifier = self.identifier
+        desk.mailbox.send { reactor in Desk.of(reactor)?.stream(identifier)?.handle(.legArrived(leg), on: reactor) }
+        return connection
+    }
+
+    /// An early device leg comes before it is known what the device chose; nothing flows before both have joined, so the
+    /// offer decides whether an early empty message is kept.
+    private var passesEmpty: Bool {
+        let modes = chosen ?? (session.state == .pending ? order.offer : nil) ?? ""
+        return modes.split(whereSeparator: { $0 == "," || $0 == " " }).contains { $0 == "half-close" }
+    }
+
+    private func join(on reactor: Reactor) {
+        guard let deviceLeg, let serviceLeg else { return }
+        WebSocketLeg.join(deviceLeg, serviceLeg, on: reactor)
+        Log.info(
+            "stream-opened",
+            ["stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy, "peer": order.servicePeer])
+        list()
+        timer?.set(inMilliseconds: 10_000, on: reactor)
+    }
+
+    func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor) {
+        let side: Leg = leg === deviceLeg ? .device : .service
+        if side == .device { bytesToService = leg.receivedBytes } else { bytesToDevice = leg.receivedBytes }
+        let other = side == .device ? serviceLeg : deviceLeg
+        switch end {
+        case .closed(let code):
+            if legEnd.isEmpty { legEnd = "\(side.rawValue) closed \(code.map { String($0) } ?? "without code")" }
+            other?.close(code: code ?? WebSocketClose.normal, on: reactor)
+        case .broken(let text):
+            if legEnd.isEmpty { legEnd = "\(side.rawValue): \(text)" }
+            other?.close(code: WebSocketClose.internalError, reason: "WS disconnected", on: reactor)
+        }
+        handle(.legEnded(side), on: reactor)
+        if session.state != .ended { if side == .device { deviceLeg = nil } else { serviceLeg = nil } }
+    }
+
+    private func closeLegs(_ end: StreamSession.End, on reactor: Reactor) {
+        let code = end == .rejected || end == .done ? WebSocketClose.normal : WebSocketClose.goingAway
+        for leg in [deviceLeg, serviceLeg] { leg?.close(code: code, reason: end == .done ? "" : end.rawValue, on: reactor) }
+    }
+
+    private func forget(_ end: StreamSession.End, on reactor: Reactor) {
+        if let waitNumber { desk.core.directory.cancelWaiting(client, waitNumber) }
+        if let presence {
+            let identifier = self.identifier
+            presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.forgetStream(identifier) }
+        }
+        if let timer { reactor.remove(timer) }
+        timer = nil
+        bytesToService = max(bytesToService, deviceLeg?.receivedBytes ?? 0)
+        bytesToDevice = max(bytesToDevice, serviceLeg?.receivedBytes ?? 0)
+        Log.info(
+            "stream-closed",
+            [
+                "stream": identifier.text, "device": client.clientID, "name": order.name, "reason": end.rawValue, "detail": legEnd,
+                "to-device": String(bytesToDevice), "to-service": String(bytesToService),
+            ])
+        unlist()
+        desk.core.streamClosed(device: client.deviceID)
+        desk.remove(self)
+    }
+
+    // Listing
+
+    /// The stream as `stream list`, `GET /streams` and the file `RUN/streams/ID` show it.
+    var document: JSONValue {
+        [
+            "id": .string(identifier.text), "deviceId": .string(client.deviceID),
+            "moduleId": client.moduleID.map { .string($0) } ?? .null, "name": .string(order.name), "state": .string(session.state.rawValue),
+            "mode": "websocket", "since": .string(openedAt.description),
+            "bytesToDevice": .integer(Int64(clamping: serviceLeg?.receivedBytes ?? bytesToDevice)),
+            "bytesToService": .integer(Int64(clamping: deviceLeg?.receivedBytes ?? bytesToService)),
+            "servicePeer": .string(order.servicePeer), "devicePeer": .string(devicePeer),
+        ]
+    }
+
+    private var path: String { "\(desk.core.paths.streams)/\(identifier)" }
+
+    /// Writes the stream's file; again when bytes have moved since.
+    private func list() {
+        let bytes = (serviceLeg?.receivedBytes ?? 0, deviceLeg?.receivedBytes ?? 0)
+        guard !isListed || bytes != listedBytes else { return }
+        (isListed, listedBytes) = (true, bytes)
+        let path = self.path, text = document.bytes(style: .compact) + [10]
+        desk.core.files.submit { try? Files.replace(path, with: text, isDurable: false) }
+    }
+
+    private func unlist() {
+        guard isListed else { return }
+        isListed = false
+        let path = self.path
+        desk.core.files.submit { Files.remove(path) }
+    }
+}

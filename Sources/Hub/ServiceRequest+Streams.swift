@@ -1,0 +1,108 @@
+import LinuxIO
+import Registry
+import Streams
+import Synchronization
+import Wire
+
+/// Opening, listing and closing streams (device-streams 3).
+extension ServiceRequest {
+    func openStream(to client: ClientIdentity, _ streamName: String) throws(Problem) -> HTTPAnswer? {
+        try methods("POST")
+        let principal: ServicePrincipal
+        do throws(Problem) {
+            principal = try authorize(.serviceConnect)
+        } catch {
+            // On this route every refusal has one number (device-streams 3.5).
+            if case .registry(.unauthorized) = error { throw .registry(.forbidden) }
+            throw error
+        }
+        guard !streamName.isEmpty else { throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "a stream has a name")) }
+        guard Identifier.isValidStreamName(streamName) else {
+            throw .registry(.argumentInvalid("a stream's name has 1 to 128 characters, no slash and no control characters"))
+        }
+        guard let patience = StreamTimeouts.parse(head.headers) else {
+            throw .registry(.argumentInvalid("a timeout header is not a number of seconds"))
+        }
+        let identity = try reading { () throws(RegistryError) in try registry.identity(client) }
+        var isEnabled = identity.isEnabled
+        if client.moduleID != nil { isEnabled = isEnabled && isDeviceEnabled(client.deviceID) }
+        guard isEnabled else { throw .answer(HTTPAnswer(code: 403012, errorName: "DeviceDisabled", message: "Device is disabled")) }
+        guard core.streamOpened(device: client.deviceID, now: Clock.unixSeconds) else {
+            var answer = HTTPAnswer(code: 429001, errorName: "ThrottlingException", message: "too many streams")
+            answer.headers.add("Retry-After", "1")
+            throw .answer(answer)
+        }
+        guard let desk = Desk.of(reactor) else {
+            core.streamClosed(device: client.deviceID)
+            throw .answer(HTTPAnswer(status: 503, errorName: "ServiceUnavailable", message: "the hub is shutting down"))
+        }
+        let order = HubStream.Order(
+            client: client, name: streamName, patience: patience, offer: head.headers["iotstream-offer"].map { String($0.prefix(200)) },
+            serviceAuthority: core.authority(of: head), servicePeer: connection.peer?.description ?? "", policy: principal.policy)
+        let stream = HubStream(order, requester: connection, desk: desk, on: reactor)
+        connection.wait(for: stream)
+        stream.begin(on: reactor)
+        return nil
+    }
+
+    private func isDeviceEnabled(_ device: String) -> Bool {
+        guard let name = ClientIdentity(deviceID: device) else { return false }
+        return (try? registry.identity(name))?.isEnabled ?? false
+    }
+
+    func listStreams() throws(Problem) -> HTTPAnswer? {
+        try methods("GET")
+        try authorize(.serviceConnect)
+        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
+        let gathered = Gathering(parts: core.mailboxes.count) { documents in
+            mailbox.send { reactor in
+                (reactor.source(token) as? HTTPConnection)?.answer(HTTPAnswer(json: .array(documents)), to: serial, on: reactor)
+            }
+        }
+        for mailbox in core.mailboxes {
+            let isTaken = mailbox.send { reactor in gathered.add(Desk.of(reactor)?.streams.values.map(\.document) ?? []) }
+            if !isTaken { gathered.add([]) }
+        }
+        return nil
+    }
+
+    func closeStream(_ text: String) throws(Problem) -> HTTPAnswer? {
+        try methods("DELETE")
+        try authorize(.serviceConnect)
+        let missing = HTTPAnswer(status: 404, errorName: "NotFound", message: "no such stream")
+        guard let identifier = StreamIdentifier(text), identifier.home < core.mailboxes.count else { throw .answer(missing) }
+        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
+        core.mailboxes[identifier.home].send { reactor in
+            let stream = Desk.of(reactor)?.stream(identifier)
+            stream?.handle(.ordered(.closed), on: reactor)
+            let answer = stream == nil ? missing : HTTPAnswer(status: 204)
+            mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
+        }
+        return nil
+    }
+}
+
+/// Parts of one answer that come from several reactors.
+private final class Gathering: Sendable {
+    private struct State: Sendable {
+        var missing: Int
+        var documents: [JSONValue] = []
+    }
+
+    private let state: Mutex<State>
+    private let done: @Sendable ([JSONValue]) -> Void
+
+    init(parts: Int, _ done: @escaping @Sendable ([JSONValue]) -> Void) {
+        state = Mutex(State(missing: parts))
+        self.done = done
+    }
+
+    func add(_ documents: [JSONValue]) {
+        let all = state.withLock { state -> [JSONValue]? in
+            state.documents += documents
+            state.missing -= 1
+            return state.missing == 0 ? state.documents : nil
+        }
+        if let all { done(all) }
+    }
+}

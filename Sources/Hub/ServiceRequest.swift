@@ -1,0 +1,128 @@
+import Bytes
+import LinuxIO
+import Registry
+import Streams
+import Wire
+
+/// One request of the service API: who may, what is meant, and the answer, at once or later.
+struct ServiceRequest {
+    let head: HTTPRequestHead
+    let body: [UInt8]
+    let connection: HTTPConnection
+    let reactor: Reactor
+
+    var core: HubCore { connection.core }
+    var registry: Registry { core.registry }
+
+    /// Why a request is answered with an error.
+    enum Problem: Error {
+        case registry(RegistryError)
+        case answer(HTTPAnswer)
+    }
+
+    /// Nil when the answer comes later.
+    func serve() -> HTTPAnswer? {
+        do throws(Problem) {
+            guard let segments = head.pathSegments else { throw .registry(.argumentInvalid("the path is not percent-encoded UTF-8")) }
+            return try route(segments)
+        } catch {
+            switch error {
+            case .registry(let error): return HTTPAnswer(error)
+            case .answer(let answer): return answer
+            }
+        }
+    }
+
+    private func route(_ segments: [String]) throws(Problem) -> HTTPAnswer? {
+        switch (segments.first, segments.count) {
+        case ("devices", 1): return try devices()
+        case ("devices", 2): return try identity(try name(segments[1]))
+        case ("devices", 3) where segments[2] == "modules": return try modules(of: segments[1])
+        case ("devices", 4) where segments[2] == "modules": return try identity(try name(segments[1], segments[3]))
+        case ("devices", 4) where segments[2] == "keys": return try rotate(try name(segments[1]), slot: segments[3])
+        case ("devices", 6) where segments[2] == "modules" && segments[4] == "keys":
+            return try rotate(try name(segments[1], segments[3]), slot: segments[5])
+        case ("statistics", 2): return try statistics(segments[1])
+        case ("twins", 4) where segments[2] == "streams": return try openStream(to: try name(segments[1]), segments[3])
+        case ("twins", 6) where segments[2] == "modules" && segments[4] == "streams":
+            return try openStream(to: try name(segments[1], segments[3]), segments[5])
+        case ("streams", 1): return try listStreams()
+        case ("streams", 2): return try closeStream(segments[1])
+        case ("policies", 1): return try policies()
+        case ("policies", 2): return try policy(segments[1])
+        case ("policies", 3) where segments[2] == "rotate": return try rotatePolicy(segments[1])
+        default: throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "no such resource"))
+        }
+    }
+
+    // What the routes share
+
+    func methods(_ allowed: String...) throws(Problem) {
+        guard !allowed.contains(head.method) else { return }
+        var answer = HTTPAnswer(status: 405, errorName: "MethodNotAllowed", message: "use \(allowed.joined(separator: " or "))")
+        answer.headers.add("Allow", allowed.joined(separator: ", "))
+        throw .answer(answer)
+    }
+
+    /// Checks token and api-version.
+    @discardableResult
+    func authorize(_ rights: Rights) throws(Problem) -> ServicePrincipal {
+        let path = (head.pathSegments ?? []).joined(separator: "/")
+        let principal: ServicePrincipal
+        do throws(Refusal) {
+            principal = try registry.authenticateService(
+                authorization: head.headers["Authorization"], needing: rights, path: path, hosts: core.names, now: Clock.unixSeconds)
+        } catch {
+            AuditLine.refused("service", peer: connection.peer, reason: error)
+            throw .registry(error.error)
+        }
+        guard let version = head.queryValue("api-version"), isDate(version) else {
+            throw .answer(HTTPAnswer(status: 400, errorName: "InvalidProtocolVersion", message: "api-version is missing or is no date"))
+        }
+        return principal
+    }
+
+    /// `YYYY-MM-DD`, or more behind it: `2020-05-31-preview`.
+    private func isDate(_ text: String) -> Bool {
+        let bytes = Array(text.utf8)
+        guard bytes.count >= 10, bytes.count <= 40 else { return false }
+        return bytes[..<10].enumerated().allSatisfy { index, byte in
+            index == 4 || index == 7 ? byte == UInt8(ascii: "-") : (0x30...0x39).contains(byte)
+        } && (bytes.count == 10 || bytes[10] == UInt8(ascii: "-"))
+    }
+
+    func name(_ device: String, _ module: String? = nil) throws(Problem) -> ClientIdentity {
+        guard let name = ClientIdentity(deviceID: device, moduleID: module) else {
+            throw .registry(.argumentInvalid("an identifier has 1 to 128 letters, digits and - . % _ * ? ! ( ) , : = @ $ ' + # ;"))
+        }
+        return name
+    }
+
+    func json() throws(Problem) -> JSONValue {
+        do throws(JSONError) {
+            return try JSONValue.parse(body.span.bytes, depth: 40)
+        } catch {
+            throw .answer(HTTPAnswer(status: 400, errorName: "IotHubFormatError", message: error.description))
+        }
+    }
+
+    /// Runs `body` with the registry's errors turned into answers.
+    func reading<Result>(_ body: () throws(RegistryError) -> Result) throws(Problem) -> Result {
+        do throws(RegistryError) { return try body() } catch { throw .registry(error) }
+    }
+
+    /// Hands a command to the writer; the answer follows its commit. Always nil, so that a route can return it.
+    func commit(_ command: RegistryCommand, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer) -> HTTPAnswer? {
+        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox, core = self.core
+        registry.submit(command, to: core.writer) { result in
+            let made: HTTPAnswer =
+                switch result {
+                case .success(let outcome): answer(outcome)
+                case .failure(let error): HTTPAnswer(error)
+                }
+            core.lookForChanges()
+            mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(made, to: serial, on: reactor) }
+        }
+        return nil
+    }
+}
