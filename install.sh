@@ -25,7 +25,7 @@ usage: ./install.sh [install]           builds and installs (PREFIX, default /us
                                         --check ends after the proof, with 0 or 1
        ./install.sh test                installs what the tests need and runs every one of them
 
-Environment: PREFIX, DESTDIR, SYSCONFDIR (default /etc), FUZZ_SECONDS (per target, default 10).
+Environment: PREFIX, DESTDIR, SYSCONFDIR (default /etc), FUZZ_SECONDS (per target, default 5).
 TEXT
 }
 
@@ -320,7 +320,12 @@ unit_tests() {
 
 fuzzers() {
     [[ -e Tests/Fuzz/run ]] || return 0
-    stage 'fuzz targets' Tests/Fuzz/run "${FUZZ_SECONDS:-10}"
+    local log=$logs/fuzz.log good bad
+    echo '== fuzz targets'
+    Tests/Fuzz/run "${FUZZ_SECONDS:-5}" </dev/null >"$log" 2>&1 || true
+    read -r good bad < <(sed -nE 's/^fuzz: ([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$log" | tail -n 1) || true
+    [[ -n ${good:-} && ${bad:-1} -eq 0 ]] || tail -n 40 "$log"
+    count 'fuzz targets' "${good:-0}" "${bad:-1}"
 }
 
 python_tests() { # DIRECTORY

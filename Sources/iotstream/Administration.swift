@@ -37,9 +37,18 @@ enum Administration {
     /// The document of a device or a module.
     func identity(_ name: ClientIdentity) throws(Failure) -> JSONValue {
         switch self {
-        case .state(let registry): try asking { () throws(RegistryError) in try registry.identity(name).document() }
+        case .state(let registry): try asking { () throws(RegistryError) in Self.asStored(try registry.identity(name)) }
         case .service(let client): try client.get(name.segments)
         }
+    }
+
+    /// The document without what only a running hub knows.
+    private static func asStored(_ identity: Identity) -> JSONValue {
+        var document = identity.document()
+        for live in ["connectionState", "connectionStateUpdatedTime", "lastActivityTime", "cloudToDeviceMessageCount"] {
+            document[live] = nil
+        }
+        return document
     }
 
     /// Visits the document of every device.
@@ -49,7 +58,7 @@ enum Administration {
             var failure: Failure?
             try asking { () throws(RegistryError) in
                 try registry.forEachDevice { identity throws(RegistryError) in
-                    do throws(Failure) { try body(identity.document()) } catch { failure = error }
+                    do throws(Failure) { try body(Self.asStored(identity)) } catch { failure = error }
                     return failure == nil
                 }
             }
@@ -67,7 +76,7 @@ enum Administration {
     func modules(of device: String) throws(Failure) -> [JSONValue] {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in try registry.modules(of: device).map { $0.document() } }
+            try asking { () throws(RegistryError) in try registry.modules(of: device).map(Self.asStored) }
         case .service(let client): try client.get(["devices", device, "modules"]).array ?? []
         }
     }

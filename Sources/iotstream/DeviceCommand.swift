@@ -94,12 +94,13 @@ enum DeviceCommand {
 
     @Sendable private static func runList(_ arguments: Arguments) throws(Failure) {
         var listing = IdentityListing(arguments)
-        var failure: Failure?
         do throws(Failure) {
             try Administration.find(arguments).forEachDevice { document throws(Failure) in try listing.add(document) }
-        } catch { failure = error }
+        } catch {
+            if !listing.isEmpty { try listing.finish() }  // a result, as far as it goes
+            throw error
+        }
         try listing.finish()
-        if let failure { throw failure }
     }
 
     // MARK: - changes

@@ -9,6 +9,8 @@ struct IdentityListing {
 
     init(_ arguments: Arguments) { wantsJSON = arguments.wantsJSON }
 
+    var isEmpty: Bool { rows.isEmpty && documents.isEmpty }
+
     mutating func add(_ document: JSONValue) throws(Failure) {
         guard !wantsJSON else { return documents.append(document) }
         let isModule = document["moduleId"]?.string.map { !$0.isEmpty } ?? false
