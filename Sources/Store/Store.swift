@@ -96,17 +96,19 @@ package final class Store: @unchecked Sendable {
 
     /// Begins a transaction and leaves the map's lock held for it.
     private func begin(_ flags: UInt32) throws(StoreError) -> OpaquePointer {
-        var resizes = 0
+        var attempts = 0
         while true {
             pthread_rwlock_rdlock(mapLock)
             var handle: OpaquePointer?
             let code = mdb_txn_begin(environment, nil, flags, &handle)
             if code == 0, let handle { return handle }
             pthread_rwlock_unlock(mapLock)
-            // Another process made the map larger: take its size and try again.
-            guard code == MDB_MAP_RESIZED, resizes < 8 else { throw error(code, "begin") }
-            resizes += 1
-            try resize(to: 0)
+            attempts += 1
+            switch code {
+            case MDB_MAP_RESIZED where attempts < 8: try resize(to: 0)  // another process made the map larger: take its size
+            case MDB_READERS_FULL where attempts < 2: try clearStaleReaders()
+            default: throw error(code, "begin")
+            }
         }
     }
 
