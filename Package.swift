@@ -73,7 +73,7 @@ let package = Package(
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
 
         room("Hub", knows: ["Streams", "Relay", "Registry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Agent", knows: ["Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Agent", knows: ["CLinux", "Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         .executableTarget(

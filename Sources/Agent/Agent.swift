@@ -1,1 +1,171 @@
-// The device role.
+import CLinux
+import Console
+import Dialing
+import Glibc
+import LinuxIO
+import Wire
+
+/// The agent at work, on one reactor: the conversation with the hub, the requests, the streams, and the signals.
+final class Agent: HubSessionOwner, StreamOpeningOwner {
+    private var settings: AgentSettings
+    private let reread: () throws(Failure) -> AgentSettings
+    private var session: HubSession?
+    private var desk: RequestDesk?
+    private var openings: [ObjectIdentifier: StreamOpening] = [:]
+    /// Requests before the person, by the link on which their answer goes out.
+    private var waiting: [(request: WaitingRequest, link: MQTTLink)] = []
+    private var undecided: Set<ObjectIdentifier> = []
+    private var hasNotified = false, isEnding = false
+
+    /// - Parameter reread: makes the settings again, from the files as they are then.
+    init(_ settings: AgentSettings, reread: @escaping () throws(Failure) -> AgentSettings) {
+        self.settings = settings
+        self.reread = reread
+    }
+
+    /// Runs until it is told to end.
+    func run() throws(Failure) {
+        Signals.block()
+        clx_raise_descriptor_limit()
+        var failure: Failure?
+        do throws(SystemError) {
+            try Reactor.runHere { reactor in
+                do throws(Failure) { try start(on: reactor) } catch {
+                    failure = error
+                    reactor.stop()
+                }
+            }
+        } catch {
+            throw .system("the event loop: \(error.reason)")
+        }
+        if let failure { throw failure }
+    }
+
+    private func start(on reactor: Reactor) throws(Failure) {
+        do throws(SystemError) {
+            _ = try Signals(on: reactor) { [self] number, reactor in signalled(number, on: reactor) }
+        } catch {
+            throw .system("signals: \(error.reason)")
+        }
+        if settings.asks { desk = try Self.desk(settings) }
+        if settings.allow.isEmpty {
+            Output.warn(role: "agent", "nothing is allowed, every request will be rejected: name ports with --allow")
+        }
+        let session = HubSession(settings.hub, owner: self, on: reactor)
+        self.session = session
+        session.start(on: reactor)
+    }
+
+    private static func desk(_ settings: AgentSettings) throws(Failure) -> RequestDesk {
+        do throws(SystemError) { return try RequestDesk(in: settings.runDirectory, for: settings.hub.client) } catch {
+            throw .errno(error.number, "\(settings.runDirectory)/requests", "name another place with --state")
+        }
+    }
+
+    // Signals
+
+    private func signalled(_ number: CInt, on reactor: Reactor) {
+        switch number {
+        case SIGHUP: reload(on: reactor)
+        case SIGINT, SIGTERM: end(on: reactor)
+        default: break
+        }
+    }
+
+    private func reload(on reactor: Reactor) {
+        guard !isEnding else { return }
+        ServiceNotification.send("RELOADING=1\nMONOTONIC_USEC=\(Clock.milliseconds * 1000)")
+        defer { ServiceNotification.send("READY=1") }
+        do throws(Failure) {
+            let fresh = try reread()
+            if fresh.asks { desk = try Self.desk(fresh) } else { desk = nil }
+            settings = fresh
+            Log.notice("reloaded")
+            session?.change(to: fresh.hub, on: reactor)
+        } catch {
+            Log.error("reload-failed", ["reason": error.what, "remedy": "the settings stay as they were"])
+        }
+    }
+
+    /// Leaves the hub and lets running streams end; a second signal does not wait for them.
+    private func end(on reactor: Reactor) {
+        guard !isEnding else { return reactor.stop() }
+        isEnding = true
+        ServiceNotification.send("STOPPING=1")
+        Log.notice("stopping", ["streams": "\(openings.count)"])
+        for (request, _) in exchange(&waiting, with: []) { request.cancel(on: reactor) }
+        for opening in Array(openings.values) { opening.reject("the agent is shutting down", on: reactor) }
+        session?.stop(on: reactor)
+        reactor.drain(withinMilliseconds: settings.drainSeconds * 1000)
+    }
+
+    // The hub
+
+    func ready(via place: HostPort, on reactor: Reactor) {
+        let text = "ready \(settings.hub.client.clientID) via \(place)"
+        Output.tell("iotstream agent: \(text)")
+        ServiceNotification.send(hasNotified ? "STATUS=\(text)" : "READY=1\nSTATUS=\(text)")
+        hasNotified = true
+    }
+
+    /// An absent hub is no reason to hold up a machine's start.
+    func unreachable(_ reason: String, on reactor: Reactor) {
+        let text = Printable.oneLine(reason)
+        ServiceNotification.send(hasNotified ? "STATUS=\(text)" : "READY=1\nSTATUS=\(text)")
+        hasNotified = true
+    }
+
+    var isAnswering: Bool { !waiting.isEmpty || !undecided.isEmpty }
+
+    func lost(_ link: MQTTLink, on reactor: Reactor) {
+        for (request, _) in waiting.filter({ $0.link === link }) { request.cancel(on: reactor) }
+        waiting.removeAll { $0.link === link }
+        for opening in Array(openings.values) { opening.linkLost(link, on: reactor) }
+    }
+
+    func requested(_ request: StreamRequest, over link: MQTTLink, on reactor: Reactor) {
+        func reject(_ reason: String) {
+            Log.info("stream-rejected", ["stream": request.rid, "name": request.streamName, "reason": reason])
+            StreamOpening.reject(request, reason, over: link, on: reactor)
+        }
+        guard let target = settings.allow.target(for: request.streamName) else {
+            let isPort = request.streamName.utf8.allSatisfy { ASCII.isDigit($0) }
+            return reject("\(isPort ? "port " : "")\(request.streamName) is not allowed")
+        }
+        guard openings.count + waiting.count < settings.streamLimit else { return reject("too many streams") }
+        guard let desk else { return open(request, to: target, over: link, on: reactor) }
+        do throws(SystemError) {
+            var id = ""
+            let paper = try desk.ask(
+                about: request.streamName, to: target, withinSeconds: settings.askSeconds, on: reactor
+            ) { [self] verdict, reactor in
+                waiting.removeAll { $0.request.id == id }
+                switch verdict {
+                case .accepted: open(request, to: target, over: link, on: reactor)
+                case .rejected(let reason): reject("rejected by the person at the device\(reason.map { ": \($0)" } ?? "")")
+                case .timedOut: reject("the person at the device did not answer")
+                }
+            }
+            id = paper.id
+            waiting.append((paper, link))
+            Output.tell("iotstream agent: request \(id): \(request.streamName) -> \(target): iotstream request accept \(id)")
+        } catch {
+            Log.error("ask-failed", ["reason": error.description])
+            reject("the device cannot ask anybody")
+        }
+    }
+
+    private func open(_ request: StreamRequest, to target: Target, over link: MQTTLink, on reactor: Reactor) {
+        let opening = StreamOpening(request, to: target, over: link, through: settings.hub.access, owner: self, on: reactor)
+        openings[ObjectIdentifier(opening)] = opening
+        undecided.insert(ObjectIdentifier(opening))
+        opening.start(on: reactor)
+    }
+
+    func decided(_ opening: StreamOpening) { undecided.remove(ObjectIdentifier(opening)) }
+
+    func ended(_ opening: StreamOpening) {
+        undecided.remove(ObjectIdentifier(opening))
+        openings[ObjectIdentifier(opening)] = nil
+    }
+}

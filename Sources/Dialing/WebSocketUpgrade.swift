@@ -11,6 +11,9 @@ package struct UpgradedChannel: ~Copyable {
     package let subprotocol: String?
     /// The hub's clock: seconds since 1970 UTC; nil when it sent no date.
     package let hubSeconds: Int64?
+
+    /// Gives the channel on; what else is here has to be looked at before.
+    package consuming func take() -> Channel { channel }
 }
 
 /// Opens a WebSocket as a client: reaches the hub, asks for the upgrade and checks the 101 (RFC 6455 section 4.1). Answers once.

@@ -1,15 +1,16 @@
+import Agent
 import Certificates
 import Console
 import Hub
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.
 enum Role {
-    static let version = "0.1.0"
+    static let version = Product.version
 
     /// In the order of the overview.
     static let all: [Command] = [
-        HubRole.command,
-        CertRole.command, DeviceCommand.command, ModuleCommand.command, PolicyCommand.command, SASCommand.command,
+        HubRole.command, AgentRole.command, CertRole.command,
+        DeviceCommand.command, ModuleCommand.command, PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]
     /// Roles with a symlink of their own, `iotstream-NAME`.

@@ -1,0 +1,22 @@
+import Wire
+
+/// The agent's configuration file; what an option of the same name says goes before it, except that `allow` adds up.
+enum AgentConfiguration {
+    static let schema = ConfigurationSchema(keys: [
+        .init("connection-string-file", .text),
+        .init("ca", .text),
+        .init("cert", .text),
+        .init("key", .text),
+        .list("allow"),
+        .init("ask", .boolean),
+        .init("ask-timeout", .seconds),
+        .list("hub"),
+        .init("proxy", .text),
+        .init("transport", .choice(["websocket", "mqtt"])),
+        .init("mqtt-port", .integer(1...65535)),
+        .init("max-streams", .integer(1...1_000_000)),
+        .init("token-lifetime", .seconds),
+        .init("drain-seconds", .seconds),
+        .init("state", .text),
+    ])
+}

@@ -1,0 +1,42 @@
+import Console
+
+/// `iotstream agent`: runs on a device and offers local TCP ports to those whom its hub lets through.
+package enum AgentRole {
+    package static let command = Command(
+        name: "agent", summary: "offer this device's ports through a hub",
+        details: """
+            Connects to the hub that the device's connection string names and waits for services to open streams. Only what --allow lists \
+            can be reached; everything else is rejected, and the service is told so.
+
+            The agent keeps trying for ever when the network or the hub is away. SIGHUP reads the configuration, the connection string and \
+            the certificates again; running streams are not touched.
+            """,
+        options: [
+            .config,
+            .value("state", "DIR", "where requests wait for a person, in DIR/run (IOTSTREAM_STATE)", completion: .directory),
+        ] + Option.connectionString + [
+            .ca,
+            .value("cert", "FILE", "the device's certificate chain, for devices without a key in the connection string", completion: .file),
+            .value("key", "FILE", "the certificate's private key", completion: .file),
+            .value("allow", "[NAME=][HOST:]PORT", "what services may reach; PORT-PORT for a range; nothing by default", repeats: true),
+            .flag("ask", "a person accepts or rejects each request: see iotstream request"),
+            .value("ask-timeout", "TIME", "time that the person has (default 55s)"),
+            .value("proxy", "URL", "http://[user:pass@]host:port (else https_proxy, all_proxy and no_proxy)"),
+            .value(
+                "transport", "KIND", "websocket: port 443 is enough (default); mqtt: port 8883",
+                completion: .words(["websocket", "mqtt"])),
+            .value("mqtt-port", "PORT", "the hub's MQTT port for --transport mqtt (default 8883)"),
+            .value("max-streams", "N", "streams at the same time (default 1000)"),
+        ],
+        examples: [
+            Example(
+                "iotstream agent --connection-string-file /etc/iotstream/device.connection-string --allow 22", "offer ssh"),
+            Example("iotstream agent --config /etc/iotstream/agent.conf", "as a service does"),
+        ], logLevel: .info,
+        run: run)
+
+    @Sendable private static func run(_ arguments: Arguments) throws(Failure) {
+        let settings = try AgentSettings(arguments)
+        try Agent(settings) { () throws(Failure) in try AgentSettings(arguments) }.run()
+    }
+}
