@@ -101,7 +101,7 @@ struct AgentSettings: Sendable {
     private static func access(
         authority: String?, certificate: String?, key: String?, proxy: String?, wrong: (String) -> Failure
     ) throws(Failure) -> HubAccess {
-        for path in [authority, certificate].compactMap(\.self) where access_(path) != 0 { throw .errno(errno, path) }
+        for path in [authority, certificate].compactMap(\.self) where !isReadable(path) { throw .errno(errno, path) }
         if let key { _ = try SecretFile.key(key) }
         let proxies: ProxyChoice
         do throws(DialError) {
@@ -117,5 +117,5 @@ struct AgentSettings: Sendable {
         }
     }
 
-    private static func access_(_ path: String) -> CInt { Glibc.access(path, R_OK) }
+    private static func isReadable(_ path: String) -> Bool { Glibc.access(path, R_OK) == 0 }
 }
