@@ -62,7 +62,7 @@ struct DataFile: ~Copyable {
             throw .damaged(path: path, reason: "page size \(page)")
         }
         let last = head.integer(136, UInt64.self)
-        guard last < UInt64(1) << 47 else { throw .damaged(path: path, reason: "last page \(last)") }
+        guard last < UInt64(1) << 40 else { throw .damaged(path: path, reason: "last page \(last)") }
         return Meta(
             pageBytes: page, lastPage: Int(last), transaction: Int(head.integer(144, UInt64.self) & (UInt64.max >> 1)),
             freeRoot: Self.root(head, tree: 40), mainRoot: Self.root(head, tree: 88))
@@ -98,7 +98,7 @@ struct DataFile: ~Copyable {
     private func visit(_ page: Int, depth: Int, _ walk: inout Walk) throws(StoreError) {
         let size = walk.meta.pageBytes
         walk.visited += 1
-        guard page > 1, page <= walk.meta.lastPage, depth < 64, walk.visited <= walk.meta.lastPage + 1 else {
+        guard page > 1, page <= walk.meta.lastPage, depth < 64, walk.visited <= walk.bytes / size else {
             throw .damaged(path: path, reason: "page \(page) is out of place")
         }
         guard (page + 1) * size <= walk.bytes else { throw .cutShort(path: path, bytes: walk.bytes, expectedBytes: walk.expected) }
