@@ -90,6 +90,8 @@ let package = Package(
         tests(of: "Console", with: ["Wire"]),
         tests(of: "TLS"),
         tests(of: "Certificates", with: ["Console"]),
+        tests(of: "Relay", with: ["Connections", "Wire", "LinuxIO"]),
+        tests(of: "Console"),
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),
