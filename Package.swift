@@ -91,7 +91,6 @@ let package = Package(
         tests(of: "TLS"),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Relay", with: ["Connections", "Wire", "LinuxIO"]),
-        tests(of: "Console"),
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),

@@ -187,15 +187,17 @@ private final class Tally: Sendable { let count = Atomic(0) }
         init(_ end: LocalBridge.End) { self.end = end }
     }
 
-    @Test(arguments: [
-        [0x82, 0x81, 0, 0, 0, 0, 0x41],  // masked by a server
-        [0xC2, 0x01, 0x41],  // a reserved bit
-        [0x80, 0x01, 0x41],  // a continuation of nothing
-        [0x83, 0x00],  // an unknown opcode
-        [0x09, 0x00],  // a control frame in fragments
-        [0x82, 0x7E, 0x00, 0x05],  // a length in too many bytes
-        [0x88, 0x02, 0x03, 0xED],  // code 1005
-    ] as [[UInt8]]) func badFramesEndWithAProtocolError(_ bytes: [UInt8]) throws {
+    @Test(
+        arguments: [
+            [0x82, 0x81, 0, 0, 0, 0, 0x41],  // masked by a server
+            [0xC2, 0x01, 0x41],  // a reserved bit
+            [0x80, 0x01, 0x41],  // a continuation of nothing
+            [0x83, 0x00],  // an unknown opcode
+            [0x09, 0x00],  // a control frame in fragments
+            [0x82, 0x7E, 0x00, 0x05],  // a length in too many bytes
+            [0x88, 0x02, 0x03, 0xED],  // code 1005
+        ] as [[UInt8]]) func badFramesEndWithAProtocolError(_ bytes: [UInt8]) throws
+    {
         let rig = try Rig()
         rig.hub.send(bytes)
         #expect(try rig.hub.next() == .close(1002))
