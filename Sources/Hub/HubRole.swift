@@ -58,7 +58,9 @@ package enum HubRole {
         let registry: Registry
         let writer: GroupWriter
         do {
-            registry = try Registry.open(paths)
+            var options = Store.Options()
+            options.everyPage = true  // a damaged page is refused now, instead of ending the process later
+            registry = try Registry.open(paths, options)
             writer = try GroupWriter(registry.store)
         } catch let error as RegistryError {
             throw .store(error)

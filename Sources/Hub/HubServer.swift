@@ -90,7 +90,6 @@ final class HubServer {
         for thread in threads { thread.join() }
         core.files.finish()
         Files.remove(core.paths.hubStatus)
-        Files.remove(core.paths.hubFacts)
         if let failure { throw failure }
     }
 
@@ -115,7 +114,6 @@ final class HubServer {
         try watch.watch(core.paths.streams)
         let facts = HubFacts(names: core.names, httpsPort: core.httpsPort)
         try core.registry.perform(.setHubFacts(facts))
-        try Files.replace(core.paths.hubFacts, with: facts.json.bytes() + [10], isDurable: false)
         certificateStamps = stamps()
         for socket in sockets.https { try listen(socket, on: reactor) { HTTPConnection($0, core: core) } }
         for socket in sockets.mqtts {

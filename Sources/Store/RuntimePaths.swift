@@ -17,8 +17,6 @@ package struct RuntimePaths: Equatable, Sendable {
     package var bell: String { "\(run)/bell" }
     /// What the hub is doing, rewritten as a whole.
     package var hubStatus: String { "\(run)/hub.status" }
-    /// The running hub's name and HTTPS port, JSON. The registry keeps the same for when no hub runs.
-    package var hubFacts: String { "\(run)/hub.json" }
     /// One file for each open stream; removing it closes the stream.
     package var streams: String { "\(run)/streams" }
     /// One fifo for each request that waits for a person.
