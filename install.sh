@@ -179,7 +179,7 @@ quickstart() {
     "$binary" cert gen-server localhost 127.0.0.1 --dir "$certs" >/dev/null
 
     say '2. the hub'
-    "$binary" hub --state "$state" --hostname localhost --https 127.0.0.1:0 --mqtts 127.0.0.1:0 \
+    "$binary" hub --config /dev/null --state "$state" --hostname localhost --https 127.0.0.1:0 --mqtts 127.0.0.1:0 \
         --tls-cert "$certs/localhost.full-chain.cert.pem" --tls-key "$certs/localhost.key.pem" \
         </dev/null >"$scratch/hub.log" 2>&1 &
     children+=($!)

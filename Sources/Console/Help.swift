@@ -21,7 +21,10 @@ package enum Help {
         if !command.examples.isEmpty {
             lines += ["", "Examples:"]
             for example in command.examples {
-                lines += ["    " + example.line]
+                let parts = Table.wrap(example.line, width: width - 10)
+                lines += parts.enumerated().map { index, part in
+                    (index == 0 ? "    " : "        ") + part + (index < parts.count - 1 ? " \\" : "")
+                }
                 lines += Table.wrap(example.meaning, width: width - 8).map { "        " + $0 }
             }
         }

@@ -1,11 +1,8 @@
-import Glibc
-
 extension Command {
     /// Runs the command with the words that follow it, and tells the process's exit status.
     ///
     /// Parses, serves `--help` and `--version`, sets the log's level, runs, flushes; a `Failure` becomes its line on standard error.
     package func launch(_ words: [String], version: String) -> CInt {
-        signal(SIGPIPE, SIG_IGN)  // a reader that has gone is an error of the write
         do throws(Failure) {
             switch try CommandLineParser.parse(words, for: self) {
             case .help(let command, let path): try Output.write(Help.page(for: command, path: path))

@@ -41,7 +41,8 @@ enum DeviceCommand {
         var document: JSONValue = ["deviceId": .string(name.deviceID), "authentication": authentication]
         if arguments.flag("edge") { document["capabilities"] = ["iotEdge": true] }
         if let parent = arguments.text("parent") {
-            guard let scope = try hub.identity(try .device(parent))["deviceScope"]?.string else {
+            let gateway = try hub.identity(try .device(parent))
+            guard gateway["capabilities"]?["iotEdge"]?.bool == true, let scope = gateway["deviceScope"]?.string else {
                 throw .refused("\(parent) is no gateway", "create it with --edge")
             }
             if arguments.flag("edge") { document["parentScopes"] = [.string(scope)] } else { document["deviceScope"] = .string(scope) }

@@ -1,6 +1,7 @@
 import Agent
 import Certificates
 import Console
+import Glibc
 import Hub
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.
@@ -28,6 +29,7 @@ enum Role {
     ///
     /// - Returns: the process's exit status.
     static func start(_ arguments: [String]) -> Int32 {
+        signal(SIGPIPE, SIG_IGN)  // a reader that has gone is an error of the write
         if let (command, rest) = find(arguments) { return command.launch(Array(rest), version: version) }
         let program = arguments.first?.split(separator: "/").last ?? ""
         let word = program.hasPrefix("iotstream-") ? String(program.dropFirst(10)) : arguments.dropFirst().first

@@ -84,6 +84,7 @@ struct ServiceClient: Sendable {
             }
             return .notPermitted(what, "is the connection string still good, and does its policy have the right?")
         case 403: return .notPermitted(what)
+        case 400 where answer.headers["iothub-errorcode"] == "InvalidOperation": return .refused(what)
         case 400, 413: return .data(what)
         case 412: return .tryAgain(what, "somebody else changed it meanwhile: run it again")
         case 429, 500...: return .tryAgain(what, "try again later")
