@@ -110,7 +110,8 @@ struct AgentSettings: Sendable {
             throw proxy == nil ? .config("\(error)") : wrong("\(error)")
         }
         do throws(DialError) {
-            return try HubAccess(authorityPath: authority, certificatePath: certificate, keyPath: key, proxies: proxies)
+            return try HubAccess(
+                authorityPath: authority, certificatePath: certificate, keyPath: key, proxies: proxies, takesNotYetValid: true)
         } catch {
             if case .file(let path, let reason) = error { throw .data("\(path): \(reason)") }
             throw .system("\(error)")

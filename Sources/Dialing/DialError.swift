@@ -34,6 +34,7 @@ package enum DialError: Error, Equatable, Sendable, CustomStringConvertible {
         case .timedOut(let place): "\(place) did not answer in time"
         case .proxyRefused(let proxy, 407, let hadPassword):
             hadPassword ? "proxy \(proxy) does not accept the password" : "proxy \(proxy) demands a password"
+        case .proxyRefused(let proxy, 401, true): "proxy \(proxy) does not accept the password"  // some say 401 then
         case .proxyRefused(let proxy, let status, _):
             "proxy \(proxy) refused the connection: \(status) \(HTTPReason.phrase(status))"
         case .proxyBroken(let proxy, let reason): "proxy \(proxy): \(reason)"

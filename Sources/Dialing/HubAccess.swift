@@ -20,11 +20,15 @@ package final class HubAccess: Sendable {
     /// - Parameters:
     ///   - authorityPath: PEM of the roots to trust; nil for the system's store.
     ///   - certificatePath: a device's own chain, where it has one, with its key.
+    ///   - takesNotYetValid: for devices whose clock may start in the past; see `TLSContext.client`.
     package init(
-        authorityPath: String? = nil, certificatePath: String? = nil, keyPath: String? = nil, proxies: ProxyChoice = .none
+        authorityPath: String? = nil, certificatePath: String? = nil, keyPath: String? = nil, proxies: ProxyChoice = .none,
+        takesNotYetValid: Bool = false
     ) throws(DialError) {
         do throws(TLSError) {
-            context = try TLSContext.client(authorityPath: authorityPath, certificatePath: certificatePath, keyPath: keyPath)
+            context = try TLSContext.client(
+                authorityPath: authorityPath, certificatePath: certificatePath, keyPath: keyPath,
+                takesNotYetValid: takesNotYetValid)
         } catch {
             switch error {
             case .file(let path, let reason): throw .file(path: path, reason: reason)

@@ -61,8 +61,10 @@ package final class TLSContext: @unchecked Sendable {
     /// - Parameters:
     ///   - authorityPath: PEM of the roots to trust; nil for the system's store.
     ///   - certificatePath: the client's own certificate chain, where it has one, with its key.
+    ///   - takesNotYetValid: a certificate whose time has not come yet will do. For devices without a battery for their clock, which start
+    ///     in the past; one that has expired is refused all the same.
     package static func client(
-        authorityPath: String?, certificatePath: String? = nil, keyPath: String? = nil
+        authorityPath: String?, certificatePath: String? = nil, keyPath: String? = nil, takesNotYetValid: Bool = false
     ) throws(TLSError) -> TLSContext {
         let context = try make(isServer: false)
         if let authorityPath {
@@ -73,7 +75,15 @@ package final class TLSContext: @unchecked Sendable {
             guard SSL_CTX_set_default_verify_paths(context.raw) == 1 else { throw .failed(TLSError.takeReason()) }
         }
         if let certificatePath, let keyPath { try context.use(certificatePath: certificatePath, keyPath: keyPath) }
-        SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER, nil)
+        if takesNotYetValid {
+            SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER) { isGood, store in
+                guard isGood != 1, X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_NOT_YET_VALID else { return isGood }
+                X509_STORE_CTX_set_error(store, X509_V_OK)
+                return 1
+            }
+        } else {
+            SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER, nil)
+        }
         _ = cssl_ctx_set_cache_mode(context.raw, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))
         SSL_CTX_sess_set_new_cb(context.raw) { session, ticket in
             guard let session, let owner = SSL_get_ex_data(session, 0) else { return 0 }
