@@ -102,6 +102,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     // The hub
 
     func ready(via place: HostPort, on reactor: Reactor) {
+        Process.releaseStartUpCode()
         let text = "ready \(settings.hub.client.clientID) via \(place)"
         Output.tell("iotstream agent: \(text)")
         ServiceNotification.send(hasNotified ? "STATUS=\(text)" : "READY=1\nSTATUS=\(text)")

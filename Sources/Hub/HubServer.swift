@@ -130,6 +130,7 @@ final class HubServer {
             mqtts = mqttsAddresses.map(\.description).joined(separator: ",")
         Output.tell("iotstream hub: ready https=\(https) mqtts=\(mqtts)")
         ServiceNotification.send("READY=1")
+        Process.releaseStartUpCode()
     }
 
     /// Accepts on the main reactor and hands connections to the workers in turn.
