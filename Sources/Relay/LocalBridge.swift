@@ -125,6 +125,13 @@ package final class LocalBridge {
         local?.reset(on: reactor)
     }
 
+    /// Ends the stream as though both sides had said all they had to say; what waits still goes out.
+    package func finish(on reactor: Reactor) {
+        settle(on: .orderly)
+        sendClose(WebSocketClose.normal, on: reactor)
+        dismissLocal(on: reactor)
+    }
+
     /// As though the local connection had been reset.
     package func resetLocal(on reactor: Reactor) {
         settle(on: .localReset)

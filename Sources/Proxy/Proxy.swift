@@ -1,1 +1,0 @@
-// forward, connect and ssh.
