@@ -3,6 +3,7 @@ import Certificates
 import Console
 import Glibc
 import Hub
+import Proxy
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.
 enum Role {
@@ -10,7 +11,7 @@ enum Role {
 
     /// In the order of the overview.
     static let all: [Command] = [
-        HubRole.command, AgentRole.command, CertRole.command,
+        HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]
