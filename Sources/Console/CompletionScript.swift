@@ -148,8 +148,8 @@ extension CompletionScript {
         let (mark, value): (String, String) =
             switch option.value {
             case .none: ("", "")
-            case .required(let placeholder): ("=", ":\(placeholder):" + zshAction(option.completion))
-            case .optional(let placeholder): ("=-", "::\(placeholder):" + zshAction(option.completion))
+            case .required(let placeholder): ("=", ":\(escaped(placeholder, ":")):" + zshAction(option.completion))
+            case .optional(let placeholder): ("=-", "::\(escaped(placeholder, ":")):" + zshAction(option.completion))
             }
         let long = quoted((option.repeats ? "*" : "") + "--" + option.name + mark + text + value)
         guard let short = option.short else { return [long] }
@@ -164,7 +164,7 @@ extension CompletionScript {
             case .optional: "\(entry.offset + 1)::"
             case .many, .oneOrMore: "*:"
             }
-        return quoted("\(place)\(operand.name):" + zshAction(operand.completion))
+        return quoted("\(place)\(escaped(operand.name, ":")):" + zshAction(operand.completion))
     }
 
     private static func zshAction(_ completion: Completion) -> String {
