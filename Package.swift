@@ -91,6 +91,11 @@ let package = Package(
         tests(of: "TLS"),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Relay", with: ["Connections", "Wire", "LinuxIO"]),
+        .target(
+            name: "ServerDouble", dependencies: ["Connections", "TLS", "LinuxIO", "Bytes"], path: "Tests/Support/ServerDouble",
+            swiftSettings: strict),
+        tests(of: "Dialing", with: ["ServerDouble", "Connections", "Wire", "LinuxIO"]),
+        tests(of: "Agent", with: ["ServerDouble", "Dialing", "Connections", "Wire", "LinuxIO"]),
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),

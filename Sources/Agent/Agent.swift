@@ -13,7 +13,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     private var desk: RequestDesk?
     private var openings: [ObjectIdentifier: StreamOpening] = [:]
     /// Requests before the person, by the link on which their answer goes out.
-    private var waiting: [(request: WaitingRequest, link: MQTTLink)] = []
+    private var waiting: [(paper: WaitingRequest, request: StreamRequest, link: MQTTLink)] = []
     private var undecided: Set<ObjectIdentifier> = []
     private var hasNotified = false, isEnding = false
 
@@ -93,7 +93,10 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         isEnding = true
         ServiceNotification.send("STOPPING=1")
         Log.notice("stopping", ["streams": "\(openings.count)"])
-        for (request, _) in exchange(&waiting, with: []) { request.cancel(on: reactor) }
+        for (paper, request, link) in exchange(&waiting, with: []) {
+            paper.cancel(on: reactor)
+            StreamOpening.reject(request, "the agent is shutting down", over: link, on: reactor)
+        }
         for opening in Array(openings.values) { opening.reject("the agent is shutting down", on: reactor) }
         session?.stop(on: reactor)
         reactor.drain(withinMilliseconds: settings.drainSeconds * 1000)
@@ -119,7 +122,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     var isAnswering: Bool { !waiting.isEmpty || !undecided.isEmpty }
 
     func lost(_ link: MQTTLink, on reactor: Reactor) {
-        for (request, _) in waiting.filter({ $0.link === link }) { request.cancel(on: reactor) }
+        for entry in waiting where entry.link === link { entry.paper.cancel(on: reactor) }
         waiting.removeAll { $0.link === link }
         for opening in Array(openings.values) { opening.linkLost(link, on: reactor) }
     }
@@ -140,7 +143,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
             let paper = try desk.ask(
                 about: request.streamName, to: target, withinSeconds: settings.askSeconds, on: reactor
             ) { [self] verdict, reactor in
-                waiting.removeAll { $0.request.id == id }
+                waiting.removeAll { $0.paper.id == id }
                 switch verdict {
                 case .accepted: open(request, to: target, over: link, on: reactor)
                 case .rejected(let reason): reject("rejected by the person at the device\(reason.map { ": \($0)" } ?? "")")
@@ -148,7 +151,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
                 }
             }
             id = paper.id
-            waiting.append((paper, link))
+            waiting.append((paper, request, link))
             Output.tell("iotstream agent: request \(id): \(request.streamName) -> \(target): iotstream request accept \(id)")
         } catch {
             Log.error("ask-failed", ["reason": error.description])

@@ -1,6 +1,7 @@
 import Connections
 import Console
 import Dialing
+import Glibc
 import LinuxIO
 import Relay
 import Wire
@@ -86,12 +87,18 @@ final class StreamOpening: Source {
 
     private func dialled(_ socket: consuming OwnedDescriptor?, _ error: SystemError, on reactor: Reactor) {
         guard link != nil else { return }
-        guard let socket else {
-            return reject("\(error.reason) by \(target)", on: reactor)
-        }
+        guard let socket else { return reject(Self.text(error, target), on: reactor) }
         reactor.setDeadline(of: self, inMilliseconds: nil)
         bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in closed(report, on: reactor) }
         accept(on: reactor)
+    }
+
+    private static func text(_ error: SystemError, _ target: Target) -> String {
+        switch error.number {
+        case ECONNREFUSED: "connection refused by \(target)"
+        case ETIMEDOUT: "no answer from \(target)"
+        default: "cannot reach \(target): \(error.reason)"
+        }
     }
 
     // The answer
