@@ -16,6 +16,10 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     private var waiting: [(paper: WaitingRequest, request: StreamRequest, link: MQTTLink)] = []
     private var undecided: Set<ObjectIdentifier> = []
     private var hasNotified = false, isEnding = false
+    /// Streams at the same time since memory was given back last; and when that happens.
+    private var peak = 0
+    private var tidying: Timer?
+    private static let burst = 16, tidyMilliseconds = 3000
 
     /// - Parameter reread: makes the settings again, from the files as they are then.
     init(_ settings: AgentSettings, reread: @escaping () throws(Failure) -> AgentSettings) {
@@ -51,6 +55,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         if settings.allow.isEmpty {
             Output.warn(role: "agent", "nothing is allowed, every request will be rejected: name ports with --allow")
         }
+        tidying = Timer(on: reactor) { [weak self] _, _ in self?.tidy() }
         let session = HubSession(settings.hub, owner: self, on: reactor)
         self.session = session
         session.start(on: reactor)
@@ -99,7 +104,11 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         }
         for opening in Array(openings.values) { opening.reject("the agent is shutting down", on: reactor) }
         session?.stop(on: reactor)
-        reactor.drain(withinMilliseconds: settings.drainSeconds * 1000)
+        let limit = settings.drainSeconds * 1000
+        Timer(on: reactor) { [self] _, reactor in
+            for opening in Array(openings.values) { opening.breakOff(on: reactor) }
+        }.set(inMilliseconds: limit, on: reactor)
+        reactor.drain(withinMilliseconds: limit + 2000)  // the last words take a moment
     }
 
     // The hub
@@ -162,14 +171,24 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     private func open(_ request: StreamRequest, to target: Target, over link: MQTTLink, on reactor: Reactor) {
         let opening = StreamOpening(request, to: target, over: link, through: settings.hub.access, owner: self, on: reactor)
         openings[ObjectIdentifier(opening)] = opening
+        peak = max(peak, openings.count)
         undecided.insert(ObjectIdentifier(opening))
         opening.start(on: reactor)
     }
 
     func decided(_ opening: StreamOpening) { undecided.remove(ObjectIdentifier(opening)) }
 
-    func ended(_ opening: StreamOpening) {
+    func ended(_ opening: StreamOpening, on reactor: Reactor) {
         undecided.remove(ObjectIdentifier(opening))
         openings[ObjectIdentifier(opening)] = nil
+        if openings.isEmpty, peak >= Self.burst { tidying?.set(inMilliseconds: Self.tidyMilliseconds, on: reactor) }
+    }
+
+    /// After a burst of streams the agent is as small again as before.
+    private func tidy() {
+        guard openings.isEmpty else { return }
+        peak = 0
+        Process.releaseFreeMemory()
+        Process.releaseStartUpCode()
     }
 }

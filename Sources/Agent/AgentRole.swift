@@ -26,7 +26,7 @@ package enum AgentRole {
                 "transport", "KIND", "websocket: port 443 is enough (default); mqtt: port 8883",
                 completion: .words(["websocket", "mqtt"])),
             .value("mqtt-port", "PORT", "the hub's MQTT port for --transport mqtt (default 8883)"),
-            .value("max-streams", "N", "streams at the same time (default 1000)"),
+            .value("max-streams", "N", "streams at the same time (default 2000)"),
         ],
         examples: [
             Example(

@@ -21,8 +21,12 @@ struct AgentSettings: Sendable {
         let path = arguments.configFile, file = try Self.configuration(path), top = file?.top
         func text(_ name: String) -> String? { arguments.text(name) ?? top?.text(name) }
         /// An error's place: the file's line, or the option.
-        func wrong(_ key: String, _ reason: String, isOption: Bool) -> Failure {
-            if !isOption, let path, let top { return .config(path: path, line: top.line(of: key), reason: "\(key): \(reason)") }
+        func wrong(_ key: String, _ reason: String, isOption: Bool, index: Int = 0) -> Failure {
+            if !isOption, let path, let top {
+                let lines = top.lines(of: key)
+                let line = lines.indices.contains(index) ? lines[index] : top.line(of: key)
+                return .config(path: path, line: line, reason: "\(key): \(reason)")
+            }
             return .usage("--\(key): \(reason)")
         }
 
@@ -46,8 +50,10 @@ struct AgentSettings: Sendable {
         let usesMQTT = try (arguments.choice("transport", of: ["websocket", "mqtt"]) ?? top?.text("transport")) == "mqtt"
         let port = try arguments.integer("mqtt-port", in: 1...65535) ?? top?.integer("mqtt-port")
         var places = [connection.gateway ?? connection.host]
-        for word in top?.texts("hub") ?? [] {
-            guard let place = HostPort(parsing: word) else { throw wrong("hub", "not a host or host:port", isOption: false) }
+        for (index, word) in (top?.texts("hub") ?? []).enumerated() {
+            guard let place = HostPort(parsing: word) else {
+                throw wrong("hub", "not a host or host:port", isOption: false, index: index)
+            }
             if !places.contains(place) { places.append(place) }
         }
         let lifetime = top?.seconds("token-lifetime") ?? 3600
@@ -58,16 +64,16 @@ struct AgentSettings: Sendable {
 
         allow = AllowList()
         for (rules, isOption) in [(top?.texts("allow") ?? [], false), (arguments.list("allow"), true)] {
-            for rule in rules {
+            for (index, rule) in rules.enumerated() {
                 do throws(AllowList.Malformed) { try allow.add(rule) } catch {
-                    throw wrong("allow", "\(rule): \(error.reason)", isOption: isOption)
+                    throw wrong("allow", "\(rule): \(error.reason)", isOption: isOption, index: index)
                 }
             }
         }
         asks = arguments.flag("ask") || top?.boolean("ask") == true
         askSeconds = try arguments.seconds("ask-timeout", in: 1...300) ?? top?.seconds("ask-timeout") ?? 55
         guard 1...300 ~= askSeconds else { throw wrong("ask-timeout", "takes 1s to 5m", isOption: false) }
-        streamLimit = try arguments.integer("max-streams", in: 1...1_000_000) ?? top?.integer("max-streams") ?? 1000
+        streamLimit = try arguments.integer("max-streams", in: 1...1_000_000) ?? top?.integer("max-streams") ?? 2000
         drainSeconds = min(top?.seconds("drain-seconds") ?? 10, 3600)
         runDirectory =
             arguments.text("state") == nil

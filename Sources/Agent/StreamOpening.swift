@@ -11,7 +11,7 @@ protocol StreamOpeningOwner: AnyObject {
     /// The request is decided: answered, or not to be answered any more.
     func decided(_ opening: StreamOpening)
     /// Nothing is left of it.
-    func ended(_ opening: StreamOpening)
+    func ended(_ opening: StreamOpening, on reactor: Reactor)
 }
 
 /// One request of a service, from its arrival to the end of its stream.
@@ -53,10 +53,15 @@ final class StreamOpening: Source {
     override var isBackground: Bool { true }  // the bridge's connections are waited for
     override func drain(on reactor: Reactor) { reject("the agent is shutting down", on: reactor) }
     override func abort(on reactor: Reactor) {
+        breakOff(on: reactor)
+        finish(on: reactor)
+    }
+
+    /// Ends the stream, and lets its other end know.
+    func breakOff(on reactor: Reactor) {
         cancelDialling(on: reactor)
         upgrade.take()?.cancel(on: reactor)
         bridge?.abort(on: reactor)
-        finish(on: reactor)
     }
 
     /// Dials the target and goes on from there.
@@ -181,6 +186,6 @@ final class StreamOpening: Source {
         guard !isDone else { return }
         isDone = true
         reactor.remove(self)
-        owner?.ended(self)
+        owner?.ended(self, on: reactor)
     }
 }

@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include "clinux.h"
 #include <errno.h>
+#include <malloc.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -131,6 +132,7 @@ void clx_raise_descriptor_limit(void) {
         setrlimit(RLIMIT_NOFILE, &limit);
     }
 }
+void clx_trim_heap(void) { malloc_trim(0); }
 void clx_harden_process(void) {
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);

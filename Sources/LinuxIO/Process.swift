@@ -9,6 +9,9 @@ package enum Process {
     /// No core dump and no debugger of the same user: secrets stay in memory.
     package static func harden() { clx_harden_process() }
 
+    /// Gives free memory back to the system: the allocator keeps what a burst of work has needed.
+    package static func releaseFreeMemory() { clx_trim_heap() }
+
     /// Gives back the pages of code that only the start needed. The kernel maps code in runs of 16 pages around each one
     /// touched; what is still wanted comes back from the page cache at the next touch.
     ///

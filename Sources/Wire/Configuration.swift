@@ -32,6 +32,7 @@ package struct Configuration: Equatable, Sendable {
         package let line: Int
         fileprivate(set) var values: [String: [ConfigurationValue]] = [:]
         fileprivate(set) var lines: [String: Int] = [:]
+        fileprivate var valueLines: [String: [Int]] = [:]
 
         fileprivate init(name: String, title: String?, line: Int) {
             self.name = name
@@ -54,6 +55,9 @@ package struct Configuration: Equatable, Sendable {
         package func addresses(_ key: String) -> [ListenAddress] {
             (values[key] ?? []).compactMap { if case .address(let value) = $0 { value } else { nil } }
         }
+
+        /// The lines of a list's values, in their order.
+        package func lines(of key: String) -> [Int] { valueLines[key] ?? [] }
 
         /// The line in which a key stands first, for errors that only the role can find.
         package func line(of key: String) -> Int { lines[key] ?? line }
@@ -126,5 +130,6 @@ package struct Configuration: Equatable, Sendable {
             section.lines[key.name] = number
         }
         section.values[key.name, default: []] += values
+        section.valueLines[key.name, default: []] += values.map { _ in number }
     }
 }

@@ -33,6 +33,7 @@ int clx_pipe(int fds[2]);                        // non-blocking, close-on-exec
 int clx_inotify(void);
 int clx_memfd(const char *name);
 void clx_raise_descriptor_limit(void);
+void clx_trim_heap(void);                        // gives free memory back to the system
 void clx_harden_process(void);                   // no core dumps, no ptrace by the same user
 
 // One step of getopt_long(3). Its state is global: one thread, and `restart` on the first step of an argument list.
