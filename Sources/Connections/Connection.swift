@@ -159,6 +159,8 @@ open class Connection: Source {
     package final func end(_ reason: CloseReason, on reactor: Reactor) {
         guard !hasEnded else { return }
         hasEnded = true
+        // A client that sees TLS cut without close_notify may take it for an attack and not come back.
+        if reason == .aborted, isOpened { channel?.sayGoodbye() }
         reactor.remove(self, descriptor: descriptor)
         channel = nil
         closed(reason, on: reactor)
@@ -249,6 +251,7 @@ open class Connection: Source {
 
 extension Channel {
     fileprivate mutating func enqueue(_ bytes: RawSpan) { output.append(bytes) }
+    fileprivate func sayGoodbye() { transport.finishWriting() }
 }
 
 extension Mailbox {
