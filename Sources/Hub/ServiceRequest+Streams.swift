@@ -6,7 +6,17 @@ import Wire
 
 /// Opening, listing and closing streams (device-streams 3).
 extension ServiceRequest {
+    /// Errors of this route have the structured form, numbers included (device-streams 3.5).
     func openStream(to client: ClientIdentity, _ streamName: String) throws(Problem) -> HTTPAnswer? {
+        do throws(Problem) {
+            return try beginStream(to: client, streamName)
+        } catch {
+            guard case .registry(let reason) = error else { throw error }
+            throw .answer(HTTPAnswer(code: reason.code, errorName: reason.name, message: reason.message))
+        }
+    }
+
+    private func beginStream(to client: ClientIdentity, _ streamName: String) throws(Problem) -> HTTPAnswer? {
         try methods("POST")
         let principal: ServicePrincipal
         do throws(Problem) {

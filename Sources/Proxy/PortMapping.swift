@@ -76,7 +76,7 @@ struct PortMapping: Equatable, Sendable {
             guard last - first < limit else { throw Malformed("a range has at most \(limit) ports") }
             return .ports(first...last)
         }
-        guard Identifier.isValidStreamName(text) else {
+        guard Identifier.isPlainStreamName(text) else {
             throw Malformed(text.isEmpty ? "a side of the colon is empty" : "neither a port, nor a range, nor a name")
         }
         return .name(text)

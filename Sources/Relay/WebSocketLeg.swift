@@ -36,6 +36,9 @@ package final class WebSocketLeg: Connection {
     private var frameRemaining = 0
     private var delayed = ByteQueue()
     private var isClosing = false, hasReported = false
+    /// How the leg ended while early bytes of its still waited for the other one: both are told together.
+    private var heldEnd: End?
+    private var isDismissed = false  // the owner wants no more of it
     private var flushedBeats = 0
     /// Payload bytes that came from this leg.
     package private(set) var receivedBytes: UInt64 = 0
@@ -55,6 +58,9 @@ package final class WebSocketLeg: Connection {
         two.other = one
         one.release(to: two, on: reactor)
         two.release(to: one, on: reactor)
+        for leg in [one, two] {
+            if let end = leg.heldEnd { leg.report(end, on: reactor) }
+        }
     }
 
     private func release(to other: WebSocketLeg, on reactor: Reactor) {
@@ -68,13 +74,16 @@ package final class WebSocketLeg: Connection {
 
     /// Ends the leg with a Close frame behind everything that waits, and a few seconds for the peer's reply.
     package func close(code: UInt16, reason: String = "", on reactor: Reactor) {
+        isDismissed = true
         guard !isClosing, !hasEnded else { return }
         isClosing = true
+        let isIdle = queuedBytes == 0
         if frameRemaining > 0 {
             finish(on: reactor)  // a frame was cut in the middle: no Close can follow it
         } else {
             sendControl(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, reason: reason, into: &$0) }
         }
+        flushedBeats = isIdle ? 1 : 0  // nothing is in the Close's way: the peer's time runs from now
         reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
     }
 
@@ -214,6 +223,10 @@ package final class WebSocketLeg: Connection {
 
     private func report(_ end: End, on reactor: Reactor) {
         guard !hasReported else { return }
+        if other == nil, !early.isEmpty, !isDismissed {
+            heldEnd = heldEnd ?? end
+            return
+        }
         hasReported = true
         owner?.ended(self, end, on: reactor)
     }

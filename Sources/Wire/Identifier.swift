@@ -8,8 +8,14 @@ package enum Identifier {
         isWhole(text) { isAlphanumeric($0) || idPunctuation.contains($0) }
     }
 
-    /// A stream's name: 1 to 128 characters that no client needs encoded, `A-Z a-z 0-9 - . _ ~` (device-streams 4.3).
+    /// A stream's name: 1 to 128 characters, none of them a control character or a slash (device-streams 14).
     package static func isValidStreamName(_ text: some StringProtocol) -> Bool {
+        (1...longest).contains(text.unicodeScalars.count)
+            && text.unicodeScalars.allSatisfy { $0 != "/" && $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) }
+    }
+
+    /// A stream's name that no client needs encoded: 1 to 128 of `A-Z a-z 0-9 - . _ ~` (device-streams 4.3). Ours are such.
+    package static func isPlainStreamName(_ text: some StringProtocol) -> Bool {
         isWhole(text) { isAlphanumeric($0) || streamPunctuation.contains($0) }
     }
 

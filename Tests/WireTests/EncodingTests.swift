@@ -45,8 +45,14 @@ import Testing
         let longest = String(repeating: "a", count: 128)
         for good in ["a", "A-.%_*?!(),:=@$'+#;9", "$edgeAgent", longest] { #expect(Identifier.isValidID(good)) }
         for bad in ["", "a/b", "a b", "a\"", "ä", "a\0", "a\n", "a<", longest + "a"] { #expect(!Identifier.isValidID(bad)) }
-        for good in ["22", "web-1_x.y~z"] { #expect(Identifier.isValidStreamName(good)) }
-        for bad in ["", "a b", "a/b", "a+", "é", "%41"] { #expect(!Identifier.isValidStreamName(bad)) }
+        for good in ["22", "web-1_x.y~z"] { #expect(Identifier.isPlainStreamName(good)) }
+        for bad in ["", "a b", "a/b", "a+", "é", "%41"] { #expect(!Identifier.isPlainStreamName(bad)) }
+        for good in ["22", "a b", "a+", "é", "%41", "127.0.0.1:22", String(repeating: "é", count: 128)] {
+            #expect(Identifier.isValidStreamName(good))
+        }
+        for bad in ["", "a/b", "a\n", "\u{7F}", "\u{85}", "a\0", String(repeating: "a", count: 129)] {
+            #expect(!Identifier.isValidStreamName(bad))
+        }
         #expect(Identifier.isValidPolicyName("iothubowner"))
         #expect(!Identifier.isValidPolicyName(String(repeating: "a", count: 65)))
         #expect(ClientIdentity(clientID: "d/m/n") == nil)
