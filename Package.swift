@@ -96,7 +96,7 @@ let package = Package(
             swiftSettings: strict),
         tests(of: "Dialing", with: ["ServerDouble", "Connections", "Wire", "LinuxIO"]),
         tests(of: "Agent", with: ["ServerDouble", "Dialing", "Connections", "Wire", "LinuxIO"]),
-        tests(of: "Proxy", with: ["Console", "Dialing", "Wire", "LinuxIO"]),
+        tests(of: "Proxy", with: ["ServerDouble", "Relay", "Dialing", "Connections", "Console", "Wire", "LinuxIO"]),
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),

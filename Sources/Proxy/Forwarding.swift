@@ -75,7 +75,8 @@ final class Forwarding {
             ]))
     }
 
-    private func listen(_ mapping: PortMapping, _ target: StreamTarget, on reactor: Reactor) throws(Failure) -> SocketAddress {
+    /// Opens the port of one mapping, by its rule.
+    func listen(_ mapping: PortMapping, _ target: StreamTarget, on reactor: Reactor) throws(Failure) -> SocketAddress {
         let wish: UInt16 =
             switch mapping.local {
             case .exactly(let port), .preferably(let port): port
@@ -106,6 +107,9 @@ final class Forwarding {
         let connection = ForwardedConnection(socket, from: peer, to: target, at: service, of: self, on: reactor)
         connections[ObjectIdentifier(connection)] = connection
     }
+
+    /// Local connections that are not over.
+    var connectionCount: Int { connections.count }
 
     func forget(_ connection: ForwardedConnection) { connections[ObjectIdentifier(connection)] = nil }
 
