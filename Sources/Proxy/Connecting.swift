@@ -19,6 +19,7 @@ final class Connecting {
 
     /// Runs until the stream has ended and everything has been written.
     func run() throws(Failure) {
+        StandardStreams.occupy()
         Signals.block()
         do throws(SystemError) {
             try Reactor.runHere { reactor in

@@ -19,6 +19,14 @@ final class StandardStreams: Sendable {
     private let troubled: @Sendable (Trouble) -> Void
     private let writer = Mutex<Thread?>(nil)
 
+    /// Gives a standard descriptor that is closed something to be, lest a socket of ours takes its number. Reading then finds the
+    /// end, and writing fails.
+    static func occupy() {
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
+            _ = Glibc.open("/dev/null", O_RDONLY)  // takes the lowest number that is free: this one
+        }
+    }
+
     /// Starts the threads.
     /// - Parameters:
     ///   - input, output: descriptors that somebody else keeps open.
