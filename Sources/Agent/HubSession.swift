@@ -37,6 +37,10 @@ final class HubSession: MQTTLinkOwner {
         var tokenLifetimeSeconds: Int
     }
 
+    /// Shorter than a dial's usual patience: the kernel repeats its SYN ever more seldom, a new attempt sends one at once, and a path that
+    /// is back should be used soon.
+    private static let connectMilliseconds = 6000, reachMilliseconds = 15_000
+
     private var settings: Settings
     private weak var owner: (any HubSessionOwner)?
     private var backOff = BackOff()
@@ -96,7 +100,10 @@ final class HubSession: MQTTLinkOwner {
         guard !isStopped, rising == nil, dial == nil, upgrade == nil, question == nil else { return }
         let place = place
         if let port = settings.mqttPort {
-            dial = HubDial(to: HostPort(host: place.host, port: port), through: settings.access, on: reactor) { [self] result, reactor in
+            dial = HubDial(
+                to: HostPort(host: place.host, port: port), through: settings.access, connectMilliseconds: Self.connectMilliseconds,
+                withinMilliseconds: Self.reachMilliseconds, on: reactor
+            ) { [self] result, reactor in
                 dial = nil
                 switch consume result {
                 case .success(let channel): rise(MQTTLink(channel), .bare, on: reactor)
@@ -105,7 +112,10 @@ final class HubSession: MQTTLinkOwner {
             }
         } else {
             let url = StreamURL(host: place.host, port: place.port ?? 443, path: "/$iothub/websocket")
-            upgrade = WebSocketUpgrade(to: url, through: settings.access, subprotocols: ["mqtt"], on: reactor) { [self] result, reactor in
+            upgrade = WebSocketUpgrade(
+                to: url, through: settings.access, subprotocols: ["mqtt"], connectMilliseconds: Self.connectMilliseconds,
+                withinMilliseconds: Self.reachMilliseconds, on: reactor
+            ) { [self] result, reactor in
                 upgrade = nil
                 switch consume result {
                 case .success(let upgraded):

@@ -127,6 +127,7 @@ final class MQTTLink: Connection {
                     case .dataBegin: continue
                     case .payload(let range): packets.append(UnsafeRawBufferPointer(rebasing: raw[range]).bytes)
                     case .control(.ping, let payload):
+                        guard channel.output.count < Channel.highWater else { continue }  // it pings and does not read
                         WebSocketFrameHeader.encodePong(payload, maskKey: WebSocketMask.randomKey(), into: &channel.output)
                     case .control: continue
                     case .close(let code, _):

@@ -26,18 +26,21 @@ package final class WebSocketUpgrade {
 
     /// Starts at once; the answer comes later, from the reactor's loop.
     /// - Parameters:
-    ///   - url: where; `wss` only, since tokens do not go over the wire in the clear.
+    ///   - url: where; always over TLS, since tokens do not go over the wire in the clear.
     ///   - place: whom to reach instead of the URL's host, certificate and all: a gateway.
     ///   - bearer: the token of a stream's leg.
+    ///   - connectMilliseconds: for the TCP connection alone.
     ///   - milliseconds: for reaching the hub; as much again for its answer.
     @discardableResult
     package init(
         to url: StreamURL, at place: HostPort? = nil, through access: HubAccess, bearer: String? = nil, subprotocols: [String] = [],
-        withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
+        connectMilliseconds: Int = 15_000, withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
     ) {
         self.answer = answer
         let place = place ?? url.authority
-        dial = HubDial(to: place, through: access, withinMilliseconds: milliseconds, on: reactor) { [self] result, reactor in
+        dial = HubDial(
+            to: place, through: access, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds, on: reactor
+        ) { [self] result, reactor in
             dial = nil
             switch consume result {
             case .failure(let error): finish(.failure(error), on: reactor)
@@ -48,8 +51,6 @@ package final class WebSocketUpgrade {
                 reactor.setDeadline(of: asking, inMilliseconds: milliseconds)
             }
         }
-        if !url.isSecure { dial?.cancel(on: reactor) }
-        if !url.isSecure { finish(.failure(.badSetting("\(url.authority): not a wss:// URL")), on: reactor) }
     }
 
     /// Gives up without an answer.
