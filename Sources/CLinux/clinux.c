@@ -19,6 +19,15 @@
 #include <time.h>
 #include <unistd.h>
 
+// glibc hands every constructor what main gets.
+static int argument_count;
+static char **argument_values;
+__attribute__((constructor)) static void keep_arguments(int count, char **values) {
+    argument_count = count;
+    argument_values = values;
+}
+const char *clx_argument(int index) { return index >= 0 && index < argument_count ? argument_values[index] : NULL; }
+
 static int verdict(int result) { return result < 0 ? -errno : result; }
 
 static int control(int epoll, int operation, int fd, uint32_t events, uint64_t tag) {

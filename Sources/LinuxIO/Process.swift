@@ -3,6 +3,16 @@ import Glibc
 
 /// What a process does to itself at its start.
 package enum Process {
+    /// The words this process was started with, the program's own first.
+    ///
+    /// Not `CommandLine.arguments`: that looks for them beside the environment, and finds none where a preloaded library has
+    /// changed the environment before the program began.
+    package static var arguments: [String] {
+        var words: [String] = []
+        while let word = clx_argument(CInt(words.count)) { words.append(String(cString: word)) }
+        return words
+    }
+
     /// Raises the soft limit of descriptors to the hard one.
     package static func raiseDescriptorLimit() { clx_raise_descriptor_limit() }
 

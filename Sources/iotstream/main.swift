@@ -1,5 +1,6 @@
 import Console
 import Glibc
+import LinuxIO
 
 // argv[0] or the first word picks the role. No `async` here: a role blocks its signals before its first thread starts.
-exit(Role.start(CommandLine.arguments))
+exit(Role.start(Process.arguments))

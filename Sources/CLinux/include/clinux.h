@@ -23,6 +23,8 @@ void clx_unblock_signals(void);                  // for a child between fork and
 int clx_signalfd(void);
 int clx_signalfd_read(int fd);                   // the signal's number, or -EAGAIN
 
+const char *clx_argument(int index);                 // of the process; NULL past the last
+
 int clx_socket(int family, int type);            // non-blocking, close-on-exec
 int clx_accept(int fd, void *address, unsigned *length);
 int clx_set_nodelay(int fd);

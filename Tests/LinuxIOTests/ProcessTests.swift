@@ -1,0 +1,9 @@
+import LinuxIO
+import Testing
+
+@Suite struct ProcessTests {
+    @Test func knowsItsArguments() {
+        #expect(Process.arguments == CommandLine.arguments)
+        #expect(!Process.arguments.isEmpty)
+    }
+}
