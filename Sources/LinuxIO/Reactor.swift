@@ -60,11 +60,14 @@ public final class Reactor {
     package private(set) var now: UInt64 = 0
 
     /// Watches nothing but the source's deadline.
-    package func add(_ source: Source) { source.token = table.insert(source) }
+    package func add(_ source: Source) {
+        source.token = table.insert(source)
+        source.isQueued = false  // whoever touched it before it was added asked for a visit that never comes
+    }
 
     /// Watches a descriptor, which stays the source's own; it must be removed before it is closed.
     package func add(_ source: Source, descriptor: CInt, _ interest: Readiness) throws(SystemError) {
-        source.token = table.insert(source)
+        add(source)
         let result = clx_epoll_add(epoll.raw, descriptor, interest.rawValue, source.token.packed)
         guard result >= 0 else {
             table.remove(source.token)
@@ -146,7 +149,7 @@ public final class Reactor {
         for source in table.all { source.abort(on: self) }
     }
 
-    private var isFinished: Bool { table.all.allSatisfy(\.isBackground) }
+    private var isFinished: Bool { table.foregroundCount == 0 }
 
     /// Milliseconds to sleep at most: to the next deadline, and for ever where none is set.
     private func patience() -> CInt {

@@ -36,9 +36,12 @@ struct SourceTable: ~Copyable {
     private var occupied = InlineArray<8, UInt64>(repeating: 0)  // a bit for each wheel list that is not empty
     private var swept: UInt64 = 0
     private(set) var count = 0
+    /// Those that a drain waits for.
+    private(set) var foregroundCount = 0
 
     mutating func insert(_ source: Source) -> Token {
         count += 1
+        if !source.isBackground { foregroundCount += 1 }
         if let slot = free.popLast() {
             slots[Int(slot)].source = source
             return Token(slot: slot, generation: slots[Int(slot)].generation)
@@ -52,6 +55,7 @@ struct SourceTable: ~Copyable {
         let index = Int(token.slot)
         unlink(index)
         count -= 1
+        if slots[index].source?.isBackground == false { foregroundCount -= 1 }
         slots[index].source = nil
         slots[index].deadline = 0
         slots[index].generation = slots[index].generation == .max ? 1 : slots[index].generation + 1
