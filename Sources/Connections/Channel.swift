@@ -145,10 +145,11 @@ public struct Channel: ~Copyable, Sendable {
     }
 
     mutating func fill(_ owner: Connection, _ reactor: Reactor) throws {
+        guard case .none = wish else { return }
         if mustParse, !isPaused {
             mustParse = false
             if !input.isEmpty { try parse(owner, reactor) }
-            if hasInputEnded, !isPaused { try owner.inputEnded(&self, on: reactor) }
+            if hasInputEnded, !isPaused, !mustParse, !owner.hasEnded { try owner.inputEnded(&self, on: reactor) }
         }
         var budget = 8  // then the others have a turn
         while budget > 0, !mustParse, hasMore, !owner.hasEnded {
@@ -182,19 +183,24 @@ public struct Channel: ~Copyable, Sendable {
         input = held
     }
 
-    /// While lingering: drops what comes; true once the peer has ended too.
+    /// While lingering: drops what comes, a part of it at a time; true once the peer has ended too.
     mutating func dropInput(_ reactor: Reactor) throws(TransportError) -> Bool {
-        for _ in 0..<64 {
+        for _ in 0..<8 {
             switch try transport.read(into: reactor.scratch) {
             case .bytes: continue
-            case .blocked: return hasInputEnded
+            case .blocked:
+                readable = false
+                return hasInputEnded
             case .end:
                 hasInputEnded = true
                 return true
             }
         }
-        return true  // it had its chance
+        return false
     }
+
+    /// Whether a read might find something.
+    var mayHaveInput: Bool { readable && !hasInputEnded }
 
     mutating func releaseBuffers() {
         output.releaseIfEmpty()

@@ -25,10 +25,15 @@ open class Connection: Source {
     private var late = ByteQueue()  // sent by others meanwhile
     private var lateOrders: [Order] = []
     private var isOpened = false, isLingering = false
+    private var stalledAt: Int?  // bytes that waited, at the last look, for a peer that we are done with
     package private(set) final var hasEnded = false
     /// Whether a failure of the socket ends the connection at once even while it is paused, and with it what was not read yet.
     /// Otherwise it comes to light in its turn, behind the input.
     package final var failsWhilePaused = false
+    /// How long the handshake may take; nil: for ever. Then `expired` is called, and `opened` sets deadlines of its own.
+    package final var openingMilliseconds: Int?
+    /// How long a connection that is to finish waits for a peer that takes nothing; nil: for ever. Then it is broken off.
+    package final var stallMilliseconds: Int?
     /// The peer's address, for logs and limits.
     package final let peer: SocketAddress?
 
@@ -76,6 +81,7 @@ open class Connection: Source {
             channel = nil
             return closed(.failed(.system(error)), on: reactor)
         }
+        if let openingMilliseconds { reactor.setDeadline(of: self, inMilliseconds: openingMilliseconds) }
         reactor.revisit(self)
         if reactor.isDraining { drain(on: reactor) }
     }
@@ -169,7 +175,7 @@ open class Connection: Source {
     // The loop
 
     public final override func deadlinePassed(on reactor: Reactor) {
-        if isLingering { abort(on: reactor) } else { expired(on: reactor) }
+        if isLingering || stalledAt != nil { abort(on: reactor) } else { expired(on: reactor) }
     }
 
     public final override func ready(_ readiness: Readiness, on reactor: Reactor) {
@@ -183,12 +189,14 @@ open class Connection: Source {
                 }
                 isOpened = true
                 try opened(&channel, on: reactor)
+                if hasEnded { return }
             }
             if failsWhilePaused, channel.isPaused, !readiness.isDisjoint(with: .hangup) { try channel.transport.checkError() }
             takeLate(&channel)
             try channel.flush()
             if isLingering {
                 if try channel.dropInput(reactor) { return end(.finished, on: reactor) }
+                if channel.mayHaveInput { reactor.revisit(self) }
             } else {
                 try channel.fill(self, reactor)
             }
@@ -211,6 +219,13 @@ open class Connection: Source {
         for order in exchange(&lateOrders, with: []) { Self.apply(order, to: &channel) }
     }
 
+    /// Gives a peer that takes something more time, and one that takes nothing no more.
+    private func watchForStall(_ channel: borrowing Channel, on reactor: Reactor) {
+        guard let stallMilliseconds, stalledAt != channel.output.count else { return }
+        stalledAt = channel.output.count
+        reactor.setDeadline(of: self, inMilliseconds: stallMilliseconds)
+    }
+
     private func settle(_ channel: consuming Channel, on reactor: Reactor) {
         switch channel.wish {
         case .none:
@@ -220,9 +235,12 @@ open class Connection: Source {
                 if isOpened { channel.transport.finishWriting() }
                 return end(.finished, on: reactor)
             }
+            watchForStall(channel, on: reactor)
         case .linger:
             if !isOpened { return end(.finished, on: reactor) }
-            if channel.output.isEmpty, !isLingering {
+            if !channel.output.isEmpty {
+                watchForStall(channel, on: reactor)
+            } else if !isLingering {
                 isLingering = true
                 channel.transport.finishWriting()
                 reactor.setDeadline(of: self, inMilliseconds: 2000)
