@@ -39,7 +39,11 @@ final class ChangeFollower: Source {
         do throws(StoreError) {
             while true {
                 let page = try core.registry.store.changes(after: sequence)
-                if page.missed { checkEverybody() }
+                if page.missed {
+                    check { _ in true }
+                    checkStreams { _ in true }
+                    if page.changes.isEmpty { sequence = try core.registry.store.lastSequence() }
+                }
                 for change in page.changes {
                     sequence = change.sequence
                     apply(change)
@@ -56,50 +60,46 @@ final class ChangeFollower: Source {
     private func apply(_ change: Change) {
         switch change.kind {
         case .identityDeleted:
-            cut(change.device, module: change.module)
+            check(change.device, module: change.module)
             if let name = ClientIdentity(deviceID: change.device, moduleID: change.module.isEmpty ? nil : change.module) {
                 core.directory.forget(name)
             }
-        case .identityUpdated where change.aspects.contains(.status):
-            if !isUsable(change.device, module: change.module) { cut(change.device, module: change.module) }
-        case .policyDeleted: endStreams { $0.order.policy == change.name }
+        case .identityUpdated where !change.aspects.isDisjoint(with: [.status, .authentication]):
+            check(change.device, module: change.module)
+        case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
+        case .policyDeleted: checkPolicy(change.name)
         default: break
         }
     }
 
-    private func isUsable(_ device: String, module: String) -> Bool {
-        guard let name = ClientIdentity(deviceID: device, moduleID: module.isEmpty ? nil : module) else { return false }
-        do { return try core.registry.identity(name).isEnabled } catch { return !error.isAbsence }
-    }
-
-    /// After a gap in the log: everybody is asked for again.
-    private func checkEverybody() {
-        for (name, _) in core.directory.all where !isUsable(name.deviceID, module: name.moduleID ?? "") {
-            cut(name.deviceID, module: name.moduleID ?? "")
-        }
-    }
-
-    /// Cuts a device with its modules, or one module: connections and streams.
-    private func cut(_ device: String, module: String) {
+    /// Looks at a device with its modules, or at one module: connections and streams.
+    private func check(_ device: String, module: String) {
         for (name, presence) in core.directory.present(ofDevice: device) where module.isEmpty || name.moduleID == module {
-            presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.cut(.disabled, on: reactor) }
+            presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.checkCredential(on: reactor) }
         }
-        endStreams { $0.client.deviceID == device && (module.isEmpty || $0.client.moduleID == module) }
+        checkStreams { $0.client.deviceID == device && (module.isEmpty || $0.client.moduleID == module) }
     }
 
-    private func endStreams(where isMeant: @escaping @Sendable (HubStream) -> Bool) {
+    private func checkPolicy(_ policy: String) {
+        check { $0.isLetIn(by: policy) }
+        checkStreams { $0.order.policy == policy }
+    }
+
+    private func check(where isMeant: @escaping @Sendable (DeviceConnection) -> Bool) {
         for mailbox in core.mailboxes {
-            mailbox.send { reactor in Desk.of(reactor)?.endStreams(where: isMeant, .deviceRefused, on: reactor) }
+            mailbox.send { reactor in
+                for case let connection as DeviceConnection in reactor.sources where isMeant(connection) {
+                    connection.checkCredential(on: reactor)
+                }
+            }
         }
     }
-}
 
-extension RegistryError {
-    /// The identity is not there, as opposed to: it could not be read.
-    fileprivate var isAbsence: Bool {
-        switch self {
-        case .deviceNotFound, .moduleNotFound: true
-        default: false
+    private func checkStreams(where isMeant: @escaping @Sendable (HubStream) -> Bool) {
+        for mailbox in core.mailboxes {
+            mailbox.send { reactor in
+                for stream in Array((Desk.of(reactor)?.streams ?? [:]).values) where isMeant(stream) { stream.checkRights(on: reactor) }
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ final class Desk {
                 var response = WebSocketHandshake.answer(to: offer, subprotocol: offer.subprotocols.first)
                 response.headers.add("Date", httpDate())
                 response.encode(into: &channel.output)
-                return stream.take(channel, as: path.leg)
+                return stream.take(channel, as: path.leg, on: reactor)
             case .refused(let status): refusal = status
             }
         } else {
@@ -61,6 +61,8 @@ final class Desk {
         response.headers.add("Date", httpDate())
         response.encode(into: &channel.output)
         channel.finishLingering()
-        return Connection(channel)
+        let connection = Connection(channel)
+        connection.stallMilliseconds = HubLimits.stallMilliseconds
+        return connection
     }
 }

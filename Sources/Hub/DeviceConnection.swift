@@ -14,6 +14,7 @@ final class DeviceConnection: Connection {
     /// Why the hub ends a connection; the word goes to the log.
     enum Cut: String {
         case takenOver = "taken-over", keepAlive = "keep-alive-timeout", expired = "token-expired", disabled = "disabled-or-deleted"
+        case revoked = "credential-revoked"
         case protocolError = "protocol-error", noConnect = "no-connect-in-time", draining, said = "disconnected"
     }
 
@@ -29,6 +30,7 @@ final class DeviceConnection: Connection {
     private var receiver = WebSocketReceiver(role: .server)
     private var packets = ByteQueue()  // MQTT taken out of frames
     private var principal: DevicePrincipal?
+    private var password: [UInt8]?  // for another look when keys change
     private var hostUsed = ""
     private var serial: UInt64 = 0
     private var isDurable = false
@@ -45,6 +47,8 @@ final class DeviceConnection: Connection {
         self.framing = framing
         self.authority = authority
         super.init(channel)
+        openingMilliseconds = core.limits.handshakeSeconds * 1000
+        stallMilliseconds = HubLimits.stallMilliseconds
     }
 
     private static let streamRequests = "$iothub/streams/POST/#"
@@ -60,6 +64,7 @@ final class DeviceConnection: Connection {
     private var chain: [[UInt8]] = []
 
     override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+        guard cutReason == nil else { return bytes.byteCount }
         heard(on: reactor)
         if framing == .plain { return try process(bytes, on: reactor) }
         do throws(WebSocketError) {
@@ -72,7 +77,6 @@ final class DeviceConnection: Connection {
             cut(.protocolError, detail: "\(error)", on: reactor)
         }
         try processUnwrapped(on: reactor)
-        if packets.count > core.limits.packetBytes + Channel.highWater { channel.pause() }
         return bytes.byteCount
     }
 
@@ -156,7 +160,7 @@ final class DeviceConnection: Connection {
             guard let userName = connect.userName.flatMap({ MQTTUserName($0, clientID: connect.clientID) }), core.answers(to: userName.host)
             else { throw .wrongAudience }
             hostUsed = userName.host
-            proven = try authenticate(connect, as: name)
+            proven = try authenticate(connect.password, as: name)
         } catch {
             AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: error)
             if case .store = error { return refuse(.serverUnavailable, on: reactor) }
@@ -171,6 +175,7 @@ final class DeviceConnection: Connection {
             core.registry.submit(.setSession(name, nil), to: core.writer) { _ in }
         }
         principal = proven
+        password = connect.password
         let seconds = UInt64(connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive))
         silenceMilliseconds = seconds * 1500
         let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
@@ -181,19 +186,37 @@ final class DeviceConnection: Connection {
         emit(.connack(sessionPresent: isDurable && stored != nil, code: .accepted), on: reactor)
         AuditLine.connected(proven, peer: peer)
         heard(on: reactor)
+        checkCredential(on: reactor)  // who was shut out before it was entered was not found here
         if takesStreams { core.directory.setTakesStreams(true, name, serial: serial) }
     }
 
     private static let longestKeepAlive: UInt16 = 1177
 
-    private func authenticate(_ connect: MQTTConnect, as name: ClientIdentity) throws(Refusal) -> DevicePrincipal {
-        if let password = connect.password, !password.isEmpty {
+    private func authenticate(_ password: [UInt8]?, as name: ClientIdentity) throws(Refusal) -> DevicePrincipal {
+        if let password, !password.isEmpty {
             return try core.registry.authenticateDevice(
                 token: password.span.bytes.toString(), as: name, hosts: core.names, now: Clock.unixSeconds)
         }
         guard let leaf = chain.first else { throw .noCredential }
         guard let thumbprints = LeafThumbprints(der: leaf, now: Clock.unixSeconds) else { throw .wrongCertificate }
         return try core.registry.authenticateDevice(sha1: thumbprints.sha1, sha256: thumbprints.sha256, as: name)
+    }
+
+    func isLetIn(by policy: String) -> Bool { principal?.method == .policy(policy) }
+
+    /// Something about the identity or its keys has changed: may it still be here?
+    func checkCredential(on reactor: Reactor) {
+        guard let principal else { return }
+        do throws(Refusal) {
+            let again = try authenticate(password, as: principal.name)
+            if again.generationID != principal.generationID { cut(.disabled, on: reactor) }
+        } catch {
+            switch error {
+            case .store, .expired: break
+            case .unknownIdentity, .disabled: cut(.disabled, on: reactor)
+            default: cut(.revoked, on: reactor)
+            }
+        }
     }
 
     private func refuse(_ code: MQTTConnectCode, on reactor: Reactor) {
@@ -236,6 +259,7 @@ final class DeviceConnection: Connection {
         }
         subscriptions = next
         isCommitting = true
+        pause(on: reactor)
         let token = self.token, serial = self.serial, mailbox = reactor.mailbox
         core.registry.submit(.setSession(name, MQTTSession(subscriptions: next)), to: core.writer) { result in
             mailbox.send { reactor in
@@ -246,7 +270,7 @@ final class DeviceConnection: Connection {
                 case .failure: connection.cut(.protocolError, detail: "the session could not be stored", on: reactor)
                 }
                 try? connection.processUnwrapped(on: reactor)
-                connection.resume(on: reactor)
+                if !connection.isCommitting { connection.resume(on: reactor) }
             }
         }
     }
@@ -281,7 +305,8 @@ final class DeviceConnection: Connection {
     func requestStream(
         _ stream: StreamIdentifier, home: Mailbox, name: String, path: String, token: String, offer: String?, on reactor: Reactor
     ) -> Bool {
-        guard takesStreams, cutReason == nil, !hasEnded else { return false }
+        // A device that does not read what waits for it is not there.
+        guard takesStreams, cutReason == nil, !hasEnded, queuedBytes < Channel.highWater else { return false }
         let rid = String(nextRid)
         nextRid += 1
         let place = authority ?? HostPort(host: hostUsed, port: core.httpsPort)
@@ -312,22 +337,30 @@ final class DeviceConnection: Connection {
 
     private func heard(on reactor: Reactor) {
         lastHeard = reactor.now
-        guard let principal else { return }
-        var wait = silenceMilliseconds
-        if let expiry = principal.expiry {
-            let left = expiry + SASToken.toleranceSeconds - Clock.unixSeconds
-            wait = min(wait, UInt64(max(0, left)) * 1000)
-        }
+        setDeadline(on: reactor)
+    }
+
+    /// Silence, or the end of the token: what comes first.
+    private func setDeadline(on reactor: Reactor) {
+        guard principal != nil else { return }
+        let silent = reactor.now &- lastHeard
+        var wait = silenceMilliseconds - min(silent, silenceMilliseconds)
+        if let credentialEnd { wait = min(wait, UInt64(max(0, credentialEnd &- Clock.unixSeconds)).multipliedClamping(by: 1000)) }
         reactor.setDeadline(of: self, inMilliseconds: Int(clamping: wait))
     }
 
+    /// When the token is no longer good even for a clock that is wrong; far from any date when it says so.
+    private var credentialEnd: Int64? {
+        guard let expiry = principal?.expiry else { return nil }
+        let (end, overflow) = expiry.addingReportingOverflow(SASToken.toleranceSeconds)
+        return overflow ? .max : end
+    }
+
     override func expired(on reactor: Reactor) {
-        guard let principal else { return cut(.noConnect, on: reactor) }
-        if let expiry = principal.expiry, Clock.unixSeconds >= expiry + SASToken.toleranceSeconds { return cut(.expired, on: reactor) }
+        guard principal != nil else { return cut(.noConnect, on: reactor) }
+        if let credentialEnd, Clock.unixSeconds >= credentialEnd { return cut(.expired, on: reactor) }
         if reactor.now &- lastHeard >= silenceMilliseconds { return cut(.keepAlive, on: reactor) }
-        let heardAt = lastHeard
-        heard(on: reactor)
-        lastHeard = heardAt
+        setDeadline(on: reactor)
     }
 
     /// Ends the connection once what waits has gone out; for good reasons only.
@@ -377,5 +410,13 @@ final class DeviceConnection: Connection {
         case .refused(let text): leave("connection-failed", detail: text)
         case .finished, .aborted: leave("closed", detail: "")
         }
+    }
+}
+
+extension UInt64 {
+    /// The product, or the greatest number.
+    fileprivate func multipliedClamping(by factor: UInt64) -> UInt64 {
+        let (product, overflow) = multipliedReportingOverflow(by: factor)
+        return overflow ? .max : product
     }
 }

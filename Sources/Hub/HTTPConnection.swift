@@ -31,6 +31,8 @@ final class HTTPConnection: Connection {
     init(_ channel: consuming Channel, core: HubCore) {
         self.core = core
         super.init(channel)
+        openingMilliseconds = core.limits.handshakeSeconds * 1000
+        stallMilliseconds = HubLimits.stallMilliseconds
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
@@ -211,7 +213,7 @@ final class HTTPConnection: Connection {
             stream.handle(.requesterGone, on: reactor)
             channel.finish()
         } else if case .answering = phase {
-            keepsAlive = false  // it has said all it wants to, and waits for the answer
+            // It has said all it wants to and waits for its answers; called again after each of them.
         } else {
             channel.finish()
         }

@@ -86,6 +86,8 @@ package struct HubLimits: Sendable, Equatable {
     package var handshakeSeconds = 20
     /// An HTTP connection without a request.
     package var idleSeconds = 120
+    /// For a peer that takes nothing of the last words to it.
+    static let stallMilliseconds = 20_000
 
     package init() {}
 }

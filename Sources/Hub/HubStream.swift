@@ -19,6 +19,10 @@ final class HubStream: LegOwner {
         var serviceAuthority: HostPort
         var servicePeer: String
         var policy: String
+        /// The service's token, for another look when keys change, and the identity's generation.
+        var authorization: String?
+        var path: String
+        var generationID: String
     }
 
     enum Admission { case open, refused(status: Int) }
@@ -79,8 +83,28 @@ final class HubStream: LegOwner {
     }
 
     func answered(isAccepted: Bool, chosen: String?, reason: String?, on reactor: Reactor) {
-        if session.state == .pending { self.chosen = isAccepted ? chosen : nil }
+        if session.state == .pending, isAccepted, Self.halves(order.offer), Self.halves(chosen) { self.chosen = "half-close" }
         handle(.answered(isAccepted: isAccepted, reason: reason), on: reactor)
+    }
+
+    /// Something about the device or the policy has changed: may the stream go on?
+    func checkRights(on reactor: Reactor) {
+        let registry = desk.core.registry
+        do throws(RegistryError) {
+            let identity = try registry.usableIdentity(client)
+            guard identity?.generationID == order.generationID else { return handle(.ordered(.deviceRefused), on: reactor) }
+        } catch {
+            if error.isAbsence { handle(.ordered(.deviceRefused), on: reactor) }
+            return
+        }
+        do throws(Refusal) {
+            _ = try registry.authenticateService(
+                authorization: order.authorization, needing: .serviceConnect, path: order.path, hosts: desk.core.names,
+                now: openedAt.seconds)
+        } catch {
+            if case .store = error { return }
+            handle(.ordered(.policyRemoved), on: reactor)
+        }
     }
 
     private func timeout(on reactor: Reactor) {
@@ -147,29 +171,29 @@ final class HubStream: LegOwner {
         }
     }
 
-    /// Makes a leg of an admitted channel. It starts, and counts as arrived, once it is on its reactor.
-    func take(_ channel: consuming Channel, as leg: Leg) -> Connection {
-        let connection = WebSocketLeg(channel, owner: self, passesEmpty: passesEmpty)
+    /// Makes a leg of an admitted channel, which the caller starts. It has arrived from now on: nobody comes a second time.
+    func take(_ channel: consuming Channel, as leg: Leg, on reactor: Reactor) -> Connection {
+        // An early device leg comes before it is known what the device chose; nothing flows before both have joined, so the
+        // offer decides whether an early empty message is kept.
+        let connection = WebSocketLeg(channel, owner: self, passesEmpty: Self.halves(session.state == .pending ? order.offer : chosen))
         if leg == .device {
             deviceLeg = connection
             devicePeer = connection.peer?.description ?? ""
         } else {
             serviceLeg = connection
         }
-        let identifier = self.identifier
-        desk.mailbox.send { reactor in Desk.of(reactor)?.stream(identifier)?.handle(.legArrived(leg), on: reactor) }
+        handle(.legArrived(leg), on: reactor)
         return connection
     }
 
-    /// An early device leg comes before it is known what the device chose; nothing flows before both have joined, so the
-    /// offer decides whether an early empty message is kept.
-    private var passesEmpty: Bool {
-        let modes = chosen ?? (session.state == .pending ? order.offer : nil) ?? ""
-        return modes.split(whereSeparator: { $0 == "," || $0 == " " }).contains { $0 == "half-close" }
+    /// Whether a list of modes has `half-close`.
+    private static func halves(_ modes: String?) -> Bool {
+        (modes ?? "").split(whereSeparator: { $0 == "," || $0 == " " }).contains { $0 == "half-close" }
     }
 
     private func join(on reactor: Reactor) {
         guard let deviceLeg, let serviceLeg else { return }
+        deviceLeg.passesEmpty = chosen != nil
         WebSocketLeg.join(deviceLeg, serviceLeg, on: reactor)
         Log.info(
             "stream-opened",

@@ -33,10 +33,8 @@ extension ServiceRequest {
         guard let patience = StreamTimeouts.parse(head.headers) else {
             throw .registry(.argumentInvalid("a timeout header is not a number of seconds"))
         }
-        let identity = try reading { () throws(RegistryError) in try registry.identity(client) }
-        var isEnabled = identity.isEnabled
-        if client.moduleID != nil { isEnabled = isEnabled && isDeviceEnabled(client.deviceID) }
-        guard isEnabled else { throw .answer(HTTPAnswer(code: 403012, errorName: "DeviceDisabled", message: "Device is disabled")) }
+        guard let identity = try reading({ () throws(RegistryError) in try registry.usableIdentity(client) })
+        else { throw .answer(HTTPAnswer(code: 403012, errorName: "DeviceDisabled", message: "Device is disabled")) }
         guard core.streamOpened(device: client.deviceID, now: Clock.unixSeconds) else {
             var answer = HTTPAnswer(code: 429001, errorName: "ThrottlingException", message: "too many streams")
             answer.headers.add("Retry-After", "1")
@@ -48,16 +46,13 @@ extension ServiceRequest {
         }
         let order = HubStream.Order(
             client: client, name: streamName, patience: patience, offer: head.headers["iotstream-offer"].map { String($0.prefix(200)) },
-            serviceAuthority: core.authority(of: head), servicePeer: connection.peer?.description ?? "", policy: principal.policy)
+            serviceAuthority: core.authority(of: head), servicePeer: connection.peer?.description ?? "", policy: principal.policy,
+            authorization: head.headers["Authorization"], path: (head.pathSegments ?? []).joined(separator: "/"),
+            generationID: identity.generationID)
         let stream = HubStream(order, requester: connection, desk: desk, on: reactor)
         connection.wait(for: stream)
         stream.begin(on: reactor)
         return nil
-    }
-
-    private func isDeviceEnabled(_ device: String) -> Bool {
-        guard let name = ClientIdentity(deviceID: device) else { return false }
-        return (try? registry.identity(name))?.isEnabled ?? false
     }
 
     func listStreams() throws(Problem) -> HTTPAnswer? {
@@ -89,6 +84,25 @@ extension ServiceRequest {
             mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
         }
         return nil
+    }
+}
+
+extension Registry {
+    /// An identity, or nil when it or its device is disabled.
+    func usableIdentity(_ name: ClientIdentity) throws(RegistryError) -> Identity? {
+        let found = try identity(name)
+        if name.moduleID != nil, let device = ClientIdentity(deviceID: name.deviceID), !(try identity(device).isEnabled) { return nil }
+        return found.isEnabled ? found : nil
+    }
+}
+
+extension RegistryError {
+    /// The identity is not there, as opposed to: it could not be read.
+    var isAbsence: Bool {
+        switch self {
+        case .deviceNotFound, .moduleNotFound: true
+        default: false
+        }
     }
 }
 

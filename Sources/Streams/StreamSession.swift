@@ -57,7 +57,7 @@ package struct StreamSession: Sendable {
     package enum End: String, Equatable, Sendable {
         case done, rejected, requesterGone = "requester-gone", deviceNotOnline = "device-not-online", noAnswer = "no-answer"
         case deviceGone = "device-gone", legMissing = "leg-missing", closed = "closed-by-order", deviceRefused =
-            "device-disabled-or-deleted"
+            "device-disabled-or-deleted", policyRemoved = "policy-or-key-removed"
         case draining
     }
 
