@@ -8,12 +8,13 @@ readonly root=$PWD
 readonly build_packages=(libssl-dev liblmdb-dev libjansson-dev pkg-config)
 readonly quickstart_packages=(python3)
 readonly test_packages=(
-    shellcheck mandoc python3 python3-venv openssl curl openssh-client openssh-server rsync iproute2 procps zsh fish
+    shellcheck mandoc python3 python3-venv openssl curl openssh-client openssh-server rsync iproute2 procps zsh fish nftables
+    tinyproxy-bin mosquitto-clients libfaketime
 )
 # What the acceptance and interoperability tests need from PyPI.
 readonly test_wheels=(
     pytest==8.3.4 pytest-timeout==2.3.1 azure-iot-device==2.14.0 azure-iot-hub==2.7.0 six==1.17.0 'paho-mqtt>=1.6.1,<2'
-    websocket-client==1.8.0
+    websocket-client==1.8.0 pyftpdlib==2.2.0
 )
 readonly linked_roles=(hub agent forward cert)
 
