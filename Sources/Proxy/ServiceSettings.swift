@@ -19,7 +19,7 @@ struct ServiceSettings: Sendable {
             .ca,
             .value("module", "M", "reach this module of the device"),
             .value("proxy", "URL", "http://[user:pass@]host:port (else https_proxy, all_proxy and no_proxy)"),
-            .value("wait", "TIME", "how long the hub waits for a device that is not connected, up to 5m (default 5s)"),
+            .value("wait", "TIME", "how long the hub waits for a device that is not connected, up to 5m (default: not at all)"),
         ]
 
     /// Reads the configuration file, the connection string and what they name. Run again for SIGHUP.
@@ -32,7 +32,7 @@ struct ServiceSettings: Sendable {
             return .config(path: file.path, line: file.top.line(of: key), reason: "\(key): \(reason)")
         }
         connection = try Self.connection(arguments, file?.top.text("connection-string-file"))
-        let wait = try arguments.seconds("wait", in: 0...300) ?? file?.top.seconds("wait") ?? 5
+        let wait = try arguments.seconds("wait", in: 0...300) ?? file?.top.seconds("wait") ?? 0
         guard 0...300 ~= wait else { throw wrong("wait", "takes 0s to 5m") }
         waitSeconds = wait
         drainSeconds = min(file?.top.seconds("drain-seconds") ?? 10, 3600)

@@ -49,7 +49,7 @@ import Wire
         let request = try #require(record.requests.withLock { $0.first })
         #expect(request.method == "POST" && request.target == "/twins/press-17/streams/22?api-version=2021-04-12")
         #expect(request.headers["Authorization"]?.hasPrefix("SharedAccessSignature sr=localhost&sig=") == true)
-        #expect(request.headers["iothub-streaming-connect-timeout-in-seconds"] == "5")
+        #expect(request.headers["iothub-streaming-connect-timeout-in-seconds"] == "0")
         #expect(request.headers["iothub-streaming-response-timeout-in-seconds"] == "60")
         #expect(request.headers["iotstream-offer"] == "half-close")
         #expect(request.headers["Content-Length"] == "0")
