@@ -74,14 +74,14 @@ class Namespace:
     def refuse_inbound(self):
         """Nobody connects to this machine; it connects to others."""
         self.firewall(
-            "table inet guard { chain input { type filter hook input priority 0; policy drop; iif lo accept; "
-            "ct state established,related accept; } }\n")
+            "table inet guard {\nchain input { type filter hook input priority 0; policy drop; iif lo accept; "
+            "ct state established,related accept; }\n}\n")
 
     def cut(self):
         """From now on every packet is lost, and nobody is told."""
         self.firewall(
-            "table inet cut { chain in { type filter hook input priority -10; policy drop; iif lo accept; } "
-            "chain out { type filter hook output priority -10; policy drop; oif lo accept; } }\n")
+            "table inet cut {\nchain in { type filter hook input priority -10; policy drop; iif lo accept; }\n"
+            "chain out { type filter hook output priority -10; policy drop; oif lo accept; }\n}\n")
 
     def mend(self):
         self.run("nft", "delete", "table", "inet", "cut")
