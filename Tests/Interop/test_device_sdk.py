@@ -1,0 +1,276 @@
+"""azure-iot-device, as it comes from PyPI: connect, be refused, be displaced, renew."""
+
+import asyncio
+import threading
+
+import pytest
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, X509
+from azure.iot.device import aio, exceptions
+from harness import sas, waiting
+from harness.process import run
+from harness.rest import path
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+WAYS = pytest.mark.parametrize("websockets", [False, True], ids=["mqtt", "websocket"])
+
+
+def connection_string(hub, device, key=None):
+    module = f"ModuleId={device.module};" if device.module else ""
+    return f"HostName={hub.name};DeviceId={device.name};{module}SharedAccessKey={key or device.key}"
+
+
+@pytest.fixture
+def dial(hub, trust):
+    """Makes clients that end with the test."""
+    made = []
+
+    def make(device, key=None, kind=IoTHubDeviceClient, **named):
+        # A client that tries again by itself would hide what the hub said.
+        named = {"connection_retry": False, "auto_connect": False, **named}
+        made.append(kind.create_from_connection_string(connection_string(hub, device, key), server_verification_cert=trust, **named))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.shutdown()
+
+
+def state(hub, device):
+    segments = ["devices", device.name] + (["modules", device.module] if device.module else [])
+    return hub.rest("GET", path(*segments)).json["connectionState"]
+
+
+def is_state(hub, device, expected):
+    waiting.until(lambda: state(hub, device) == expected, 10, f"{device.client} {expected}")
+
+
+@WAYS
+def test_connects_and_disconnects(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets)
+    for _ in range(3):
+        client.connect()
+        assert client.connected
+        is_state(hub, device, "Connected")
+        client.disconnect()
+        assert not client.connected
+        is_state(hub, device, "Disconnected")
+
+
+@WAYS
+def test_the_asynchronous_client(hub, trust, websockets):
+    device = hub.create()
+
+    async def story():
+        client = aio.IoTHubDeviceClient.create_from_connection_string(
+            connection_string(hub, device), server_verification_cert=trust, websockets=websockets, connection_retry=False)
+        await client.connect()
+        assert client.connected
+        await asyncio.to_thread(is_state, hub, device, "Connected")
+        await client.disconnect()
+        assert not client.connected
+        await client.shutdown()
+
+    asyncio.run(story())
+    is_state(hub, device, "Disconnected")
+
+
+@WAYS
+def test_the_secondary_key_is_as_good(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, device.secondary, websockets=websockets)
+    client.connect()
+    assert client.connected
+
+
+@WAYS
+def test_a_module(hub, dial, websockets):
+    hub.create("of-modules-" + ("w" if websockets else "m"))
+    module = hub.create("of-modules-" + ("w" if websockets else "m"), "mod1")
+    client = dial(module, kind=IoTHubModuleClient, websockets=websockets)
+    client.connect()
+    assert client.connected
+    is_state(hub, module, "Connected")
+
+
+@WAYS
+def test_names_with_odd_characters(hub, dial, websockets):
+    for name in ("a.b-c_d", "odd%+(),:@!*?$'", "%41"):
+        device = hub.create(name + str(int(websockets)))
+        client = dial(device, websockets=websockets)
+        client.connect()
+        assert client.connected
+        is_state(hub, device, "Connected")
+
+
+@WAYS
+def test_the_wrong_key_is_a_credential_error(hub, dial, websockets):
+    device, other = hub.create(), hub.create()
+    with pytest.raises(exceptions.CredentialError):
+        dial(device, other.key, websockets=websockets).connect()
+    assert state(hub, device) == "Disconnected"
+
+
+@WAYS
+def test_unknown_and_disabled_devices_are_refused(hub, dial, websockets):
+    device = hub.create()
+    hub.update(device, status="disabled")
+    with pytest.raises(exceptions.CredentialError):
+        dial(device, websockets=websockets).connect()
+    hub.update(device, status="enabled")
+    client = dial(device, websockets=websockets)
+    client.connect()
+    assert client.connected
+    assert hub.rest("DELETE", path("devices", device.name), headers={"If-Match": "*"}).status == 204
+    waiting.until(lambda: not client.connected, 10, "the end of a deleted device's connection")
+    with pytest.raises(exceptions.CredentialError):
+        dial(device, websockets=websockets).connect()
+
+
+@WAYS
+def test_disabling_cuts_the_client_off(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets)
+    noticed = threading.Event()
+    client.on_connection_state_change = lambda: client.connected or noticed.set()
+    client.connect()
+    hub.admin("device", "disable", device.name)
+    assert noticed.wait(5), "the client was not told"
+
+
+@WAYS
+def test_a_second_client_takes_over(hub, dial, websockets):
+    device = hub.create()
+    first = dial(device, websockets=websockets)
+    displaced = threading.Event()
+    first.on_connection_state_change = lambda: first.connected or displaced.set()
+    first.connect()
+    second = dial(device, websockets=not websockets)
+    second.connect()
+    assert displaced.wait(10), "the first client is still connected"
+    assert second.connected
+    assert state(hub, device) == "Connected"
+
+
+@WAYS
+def test_a_client_that_may_retry_comes_back_after_a_restart(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets, connection_retry=True, connection_retry_interval=1)
+    lost, back = threading.Event(), threading.Event()
+
+    def changed():
+        if not client.connected:
+            lost.set()
+        elif lost.is_set():
+            back.set()
+
+    client.on_connection_state_change = changed
+    client.connect()
+    hub.restart()
+    assert lost.wait(10) and back.wait(15)
+    is_state(hub, device, "Connected")
+
+
+@WAYS
+def test_the_token_is_renewed(hub, dial, websockets):
+    """The client renews 120 s before the end, by a connection of its own: with a life of 123 s that is soon."""
+    device = hub.create()
+    client = dial(device, websockets=websockets, sastoken_ttl=123, connection_retry=True)
+    states = []
+    again = threading.Event()
+
+    def changed():
+        states.append(client.connected)
+        if states.count(True) >= 3:
+            again.set()
+
+    client.on_connection_state_change = changed
+    client.connect()
+    assert again.wait(25), f"the token was not renewed twice: {states}"
+    is_state(hub, device, "Connected")
+    client.disconnect()
+
+
+@WAYS
+def test_a_token_made_elsewhere(hub, trust, websockets):
+    device = hub.create()
+
+    def attempt(token):
+        client = IoTHubDeviceClient.create_from_sastoken(
+            token, server_verification_cert=trust, websockets=websockets, connection_retry=False)
+        try:
+            client.connect()
+            return client.connected
+        finally:
+            client.shutdown()
+
+    assert attempt(device.token())
+    assert attempt(device.token(order="se sr sig"))
+    other = hub.create()
+    with pytest.raises(exceptions.CredentialError):
+        attempt(sas.token(other.key, device.resource))
+
+
+@WAYS
+def test_a_model_id_and_product_info_are_no_trouble(hub, dial, websockets):
+    for info in ("dtmi:com:example:Thermostat;1", "press/1.0 (line 4; über)"):
+        device = hub.create()
+        client = dial(device, websockets=websockets, product_info=info)
+        client.connect()
+        assert client.connected
+
+
+# --- X.509 --------------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """A self-signed certificate and its thumbprint."""
+
+    def __init__(self, directory, name):
+        self.certificate, self.key = directory / f"{name}.pem", directory / f"{name}.key"
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+             f"/CN={name}", "-keyout", self.key, "-out", self.certificate], check=0)
+
+    def thumbprint(self, algorithm):
+        text = run(["openssl", "x509", "-noout", "-fingerprint", f"-{algorithm}", "-in", self.certificate], check=0).stdout
+        return text.strip().partition("=")[2].replace(":", "")
+
+
+@WAYS
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_a_certificate_known_by_its_thumbprint(hub, trust, tmp_path, websockets, algorithm):
+    name = f"x509-{algorithm}-{int(websockets)}"
+    good, bad = Pair(tmp_path, name), Pair(tmp_path, name + "-stranger")
+    hub.admin("device", "create", name, "--auth", "thumbprint", "--primary-thumbprint", good.thumbprint(algorithm))
+
+    def client(pair):
+        return IoTHubDeviceClient.create_from_x509_certificate(
+            X509(str(pair.certificate), str(pair.key)), hub.name, name, server_verification_cert=trust, websockets=websockets,
+            connection_retry=False)
+
+    known, stranger = client(good), client(bad)
+    try:
+        with pytest.raises(exceptions.CredentialError):
+            stranger.connect()
+        known.connect()
+        assert known.connected
+        # Whoever is refused displaces nobody.
+        with pytest.raises(exceptions.CredentialError):
+            stranger.connect()
+        assert known.connected
+    finally:
+        known.shutdown()
+        stranger.shutdown()
+
+
+def test_a_client_that_does_not_trust_the_root_sends_nothing(hub, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    device = hub.create()
+    client = IoTHubDeviceClient.create_from_connection_string(connection_string(hub, device), connection_retry=False)
+    try:
+        with pytest.raises(exceptions.ClientError, match="TLS"):
+            client.connect()
+    finally:
+        client.shutdown()
+    assert state(hub, device) == "Disconnected"
