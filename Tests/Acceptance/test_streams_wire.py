@@ -290,10 +290,11 @@ def test_the_first_legs_early_data_is_bounded_and_complete(hub, far):
 
 
 def test_a_leg_whose_peer_never_comes_is_closed_and_the_session_is_gone(new_hub):
-    """Sixty seconds after the answer."""
+    """Sixty seconds after the answer. A stream that runs does not mind the time, nor that nobody says anything on it."""
     hub = new_hub()
     device = hub.create()
     with device.listen(keep_alive=600) as client:
+        idle_service, idle_leg = pair(hub, device, client, device_headers={"Sec-WebSocket-Protocol": "MQTT"})
         accepted = open_stream(hub, device, client)
         waiting_leg = hub.leg(accepted.url, accepted.token)
         started = time.monotonic()
@@ -303,6 +304,15 @@ def test_a_leg_whose_peer_never_comes_is_closed_and_the_session_is_gone(new_hub)
         answer, connection = hub.leg_answer(accepted.request.url, accepted.request.token)
         assert answer.status == 404
         connection.close()
+        idle_service.send(b"still")
+        assert idle_leg.message() == (BINARY, b"still")  # and no Ping before it
+        idle_leg.send(b"here")
+        got = idle_service.receive()
+        while got.opcode == PING:
+            got = idle_service.receive()
+        assert got.payload == b"here"
+        idle_service.close()
+        idle_leg.close()
 
 
 # --- 7, 8, 9: rejection, silence, absence -------------------------------------------------------------------------
@@ -526,6 +536,43 @@ def test_who_may_not_open_a_stream(hub, far):
     assert opening.answer().status == 200
     opening.close()
     client.ping()
+
+
+@pytest.mark.parametrize("setting", ["max-streams 3", "max-streams-per-device 3", "new-streams-per-second 3"])
+def test_limits(new_hub, tmp_path, setting):
+    configuration = tmp_path / "hub.conf"
+    configuration.write_text(setting + "\n")
+    hub = new_hub(options=["--config", configuration])
+    device, other = hub.create(), hub.create()
+    with device.listen() as client:
+        openings = [Opening(hub, device.name) for _ in range(3)]
+        requests = [Request(client.receive()) for _ in openings]
+        opening = Opening(hub, device.name)
+        answer = opening.answer()
+        assert int(answer.header("Retry-After")) > 0
+        refused(answer, 429, 429001, "ThrottlingException")
+        opening.close()
+        opening = Opening(hub, other.name)
+        assert opening.answer().status == (404 if "per-device" in setting else 429)
+        opening.close()
+        for request in requests:
+            reply(client, request, 400)
+        for opening in openings:
+            assert opening.answer().status == 200
+            opening.close()
+
+        def again():
+            fresh = Opening(hub, device.name, response=5)
+            try:
+                reply(client, Request(client.receive(0.2)), 400)
+                return fresh.answer().status == 200
+            except TimeoutError:
+                assert fresh.answer().status == 429
+                return False
+            finally:
+                fresh.close()
+
+        waiting.until(again, 10)
 
 
 # --- 11: modules --------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ WEB = """
 import http.server, socketserver
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     def do_GET(self):
         body = (self.path * 500).encode()
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
@@ -223,6 +224,38 @@ def test_a_reset_on_either_side_is_a_reset_on_the_other(hub, keep):
     waiting.until(lambda: seen, 10)
     assert seen == ["reset"]
     no_streams(hub, device)
+
+
+@pytest.mark.parametrize("who", ["agent", "forward"])
+def test_the_death_of_a_program_in_between_is_no_orderly_end(hub, keep, who):
+    """Data may be missing, and nobody takes that for the end of a file."""
+    seen = []
+
+    def handler(connection):
+        connection.sendall(b"ready")
+        try:
+            seen.append(connection.recv(10))
+        except ConnectionResetError:
+            seen.append("reset")
+
+    server = keep(Server(handler))
+    _, agent, forward = bridge(hub, keep, server)
+    with forward.connect() as client:
+        assert receive_exactly(client, 5) == b"ready"
+        (agent if who == "agent" else forward).process.kill()
+        if who == "agent":
+            with pytest.raises(ConnectionResetError):
+                client.recv(10)
+        else:
+            waiting.until(lambda: seen, 10)
+            assert seen == ["reset"]
+
+
+def test_forward_ends_when_it_is_told_to(hub, keep):
+    _, _, forward = bridge(hub, keep, keep(Server(echo)))
+    assert forward.stop() == 0
+    with pytest.raises(ConnectionRefusedError):
+        forward.connect()
 
 
 def test_a_refused_port_a_port_that_is_not_allowed_and_a_device_that_is_away(hub, keep):
