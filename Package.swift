@@ -85,10 +85,11 @@ let package = Package(
             linkerSettings: small),
 
         tests(of: "Bytes"),
+        tests(of: "Streams", with: ["Wire"]),
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console", with: ["Wire"]),
-        tests(of: "TLS"),
+        tests(of: "TLS", with: ["LinuxIO", "COpenSSL"]),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Relay", with: ["Connections", "Wire", "LinuxIO"]),
         .target(

@@ -51,7 +51,7 @@ package final class TLSContext: @unchecked Sendable {
         let name = Array("iotstream".utf8)
         guard SSL_CTX_set_session_id_context(context.raw, name, UInt32(name.count)) == 1 else { throw .failed(TLSError.takeReason()) }
         _ = cssl_ctx_set_cache_mode(context.raw, Int(SSL_SESS_CACHE_OFF))  // tickets carry the state
-        guard tickets.install(in: context.raw) else { throw .failed(TLSError.takeReason()) }
+        guard tickets.install(in: context.raw), TLSTicketChain.install(in: context.raw) else { throw .failed(TLSError.takeReason()) }
         SSL_CTX_set_num_tickets(context.raw, 1)
         return context
     }

@@ -48,7 +48,11 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         ssl = session
     }
 
-    deinit { SSL_free(ssl) }
+    deinit {
+        // Otherwise OpenSSL takes a connection that just ends for an attack, and its ticket for spoilt.
+        SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
+        SSL_free(ssl)
+    }
 
     private static func open(_ socket: CInt, _ context: TLSContext) throws(TLSError) -> OpaquePointer {
         guard let ssl = SSL_new(context.raw) else { throw .failed(TLSError.takeReason()) }
@@ -91,16 +95,26 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     /// Everything the peer presented, leaf first, as DER; empty when it showed none. On a server also for a resumed session.
-    package var peerChain: [[UInt8]] {
+    package var peerChain: [[UInt8]] { Self.wholeChain(of: ssl) }
+
+    static func wholeChain(of ssl: OpaquePointer) -> [[UInt8]] {
+        let presented = presentedChain(of: ssl)
+        guard SSL_session_reused(ssl) == 1, let session = SSL_get_session(ssl) else { return presented }
+        let kept = TLSTicketChain.chain(of: session)
+        return kept.first == presented.first ? kept : presented
+    }
+
+    /// What came in this handshake, and on a resumed session the leaf alone.
+    private static func presentedChain(of ssl: OpaquePointer) -> [[UInt8]] {
         var chain: [[UInt8]] = []
         if let leaf = SSL_get1_peer_certificate(ssl) {
-            chain.append(Self.encoded(leaf))
+            chain.append(encoded(leaf))
             X509_free(leaf)
         }
         guard let stack = SSL_get_peer_cert_chain(ssl) else { return chain }
         for index in 0..<cssl_sk_x509_num(stack) {
             guard let certificate = cssl_sk_x509_value(stack, index) else { continue }
-            let bytes = Self.encoded(certificate)
+            let bytes = encoded(certificate)
             if bytes != chain.first { chain.append(bytes) }  // a client's own list begins with the leaf again
         }
         return chain
@@ -112,7 +126,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// `TLSv1.3`.
     package var version: String { String(cString: SSL_get_version(ssl)) }
 
-    private static func encoded(_ certificate: OpaquePointer) -> [UInt8] {
+    static func encoded(_ certificate: OpaquePointer) -> [UInt8] {
         let length = i2d_X509(certificate, nil)
         guard length > 0 else { return [] }
         return [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
