@@ -16,6 +16,17 @@ from harness.rest import path
 HUB_AT_SERVICE, SERVICE, HUB_AT_DEVICE, DEVICE = "10.71.1.1", "10.71.1.2", "10.71.2.1", "10.71.2.2"
 PROXY_AT_HUB, HUB_AT_PROXY, PROXY_AT_DEVICE = "10.71.3.2", "10.71.3.1", "10.71.2.1"
 
+# Not `python3 -m http.server`: its queue of five overflows under parallel requests, and what then waits is the kernel's retransmission.
+WEB = """
+import functools, http.server
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 512
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="/usr/share/common-licenses")
+server = Server(("127.0.0.1", 0), handler)
+print("port", server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
 
 class World:
     """The machines and the hub on its proper ports."""
@@ -98,8 +109,7 @@ def world(request, iotstream, certificates, tmp_path_factory):
             connection.sendall(receive_all(connection)[::-1])
 
         made.speaker = made.server(speak)
-        web = made.keep(Process(["python3", "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", "/usr/share/common-licenses"],
-                                namespace=made.far))
+        web = made.keep(Process(["python3", "-u", "-c", WEB], namespace=made.far))
         port = web.wait_line(r"port (\d+)")[1]
         made.ready = made.agent(22, f"web=127.0.0.1:{port}", f"echo=127.0.0.1:{made.echo.port}", f"speaker=127.0.0.1:{made.speaker.port}",
                                 options=options)
