@@ -245,7 +245,7 @@ def test_a_dead_path_is_noticed_on_both_ends_within_twenty_seconds(quiet):
     with contextlib.suppress(ConnectionResetError):
         assert client.recv(1) == b""
     stream_after = time.monotonic() - started
-    assert hub_after < 20.5 and agent_after < 20.5 and stream_after < 21, (hub_after, agent_after, stream_after)
+    assert hub_after < 20 and agent_after < 20 and stream_after < 20, (hub_after, agent_after, stream_after)
     client.close()
     waiting.until(lambda: quiet.echo.open == 0, 20, "the end on the device's side")
     quiet.far.mend()
