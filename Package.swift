@@ -89,7 +89,7 @@ let package = Package(
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console", with: ["Wire"]),
-        tests(of: "TLS", with: ["LinuxIO", "COpenSSL"]),
+        tests(of: "TLS", with: ["COpenSSL", "Connections", "LinuxIO"]),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Relay", with: ["Connections", "Wire", "LinuxIO"]),
         .target(

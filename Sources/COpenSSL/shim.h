@@ -3,11 +3,13 @@
 #define COPENSSL_SHIM_H
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
@@ -21,7 +23,15 @@ static inline int cssl_ctx_set_min_version(SSL_CTX *c, int v) { return SSL_CTX_s
 static inline int cssl_ctx_set_max_version(SSL_CTX *c, int v) { return SSL_CTX_set_max_proto_version(c, v); }
 static inline int cssl_ctx_set_groups(SSL_CTX *c, const char *list) { return (int)SSL_CTX_set1_groups_list(c, list); }
 static inline long cssl_ctx_set_cache_mode(SSL_CTX *c, long m) { return SSL_CTX_set_session_cache_mode(c, m); }
-static inline long cssl_ctx_set_ticket_keys(SSL_CTX *c, void *k, long n) { return SSL_CTX_set_tlsext_ticket_keys(c, k, n); }
+static inline long cssl_ctx_set_max_cert_list(SSL_CTX *c, long n) { return SSL_CTX_set_max_cert_list(c, n); }
+static inline int cssl_mac_init_sha256(EVP_MAC_CTX *c, const unsigned char *key, size_t n) {
+    OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0), OSSL_PARAM_construct_end()};
+    return EVP_MAC_init(c, key, n, parameters);
+}
+static inline int cssl_err_is_alert(unsigned long e) {
+    return ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) >= SSL_AD_REASON_OFFSET && ERR_GET_REASON(e) < SSL_AD_REASON_OFFSET + 256;
+}
+static inline int cssl_err_alert(unsigned long e) { return ERR_GET_REASON(e) - SSL_AD_REASON_OFFSET; }
 static inline long cssl_set_host_name(SSL *s, const char *name) { return SSL_set_tlsext_host_name(s, name); }
 static inline int cssl_sk_x509_num(const STACK_OF(X509) *s) { return s ? sk_X509_num(s) : 0; }
 static inline X509 *cssl_sk_x509_value(const STACK_OF(X509) *s, int i) { return sk_X509_value(s, i); }

@@ -125,7 +125,7 @@ public struct Channel: ~Copyable, Sendable {
         case .blocked(let onWrite):
             if onWrite { stalled = true } else { readable = false }
             return false
-        case .end: throw .tls(.truncated)
+        case .end: throw .tls(.cutInHandshake)
         }
     }
 
@@ -138,10 +138,14 @@ public struct Channel: ~Copyable, Sendable {
             case .end: throw .tls(.truncated)
             }
         }
-        if output.isEmpty, finishesWriting, !hasFinishedWriting {
-            hasFinishedWriting = true
-            transport.finishWriting()
-        }
+        if output.isEmpty, finishesWriting, !blockedWriting { _ = endWriting() }
+    }
+
+    /// Says close_notify and ends our direction, once; false while the socket has no room for it.
+    mutating func endWriting() -> Bool {
+        if !hasFinishedWriting { hasFinishedWriting = transport.finishWriting() }
+        if !hasFinishedWriting { blockedWriting = true }
+        return hasFinishedWriting
     }
 
     mutating func fill(_ owner: Connection, _ reactor: Reactor) throws {

@@ -231,18 +231,14 @@ open class Connection: Source {
         case .none:
             if isOpened, channel.hasMore { reactor.revisit(self) }
         case .finish:
-            if channel.output.isEmpty || !isOpened {
-                if isOpened { channel.transport.finishWriting() }
-                return end(.finished, on: reactor)
-            }
+            if !isOpened || (channel.output.isEmpty && channel.endWriting()) { return end(.finished, on: reactor) }
             watchForStall(channel, on: reactor)
         case .linger:
             if !isOpened { return end(.finished, on: reactor) }
-            if !channel.output.isEmpty {
+            if !channel.output.isEmpty || !channel.endWriting() {
                 watchForStall(channel, on: reactor)
             } else if !isLingering {
                 isLingering = true
-                channel.transport.finishWriting()
                 reactor.setDeadline(of: self, inMilliseconds: 2000)
                 reactor.revisit(self)
             }
@@ -269,7 +265,7 @@ open class Connection: Source {
 
 extension Channel {
     fileprivate mutating func enqueue(_ bytes: RawSpan) { output.append(bytes) }
-    fileprivate func sayGoodbye() { transport.finishWriting() }
+    fileprivate func sayGoodbye() { _ = transport.finishWriting() }
 }
 
 extension Mailbox {

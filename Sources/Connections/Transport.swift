@@ -53,6 +53,22 @@ package struct Transport: ~Copyable, Sendable {
         }
     }
 
+    /// Whether the TLS session resumed an earlier one; false for a plain connection.
+    package var isResumed: Bool {
+        switch session {
+        case .some(let session): session.isResumed
+        case .none: false
+        }
+    }
+
+    /// `TLSv1.3`; nil for a plain connection.
+    package var version: String? {
+        switch session {
+        case .some(let session): session.version
+        case .none: nil
+        }
+    }
+
     /// Goes on with the handshake; `.bytes` once it is over.
     mutating func establish() throws(TransportError) -> Transfer {
         if isEstablished { return .bytes(0) }
@@ -73,6 +89,7 @@ package struct Transport: ~Copyable, Sendable {
                 }
             }
         } catch {
+            if case .system(let broken) = error { throw .system(broken) }
             throw .tls(error)
         }
     }
@@ -100,10 +117,16 @@ package struct Transport: ~Copyable, Sendable {
         }
     }
 
-    /// Ends our direction and leaves the peer's open: close_notify over TLS, then FIN.
-    func finishWriting() {
-        if isEncrypted, isEstablished { _ = try? withSession { session throws(TLSError) in try session.sayGoodbye() } }
+    /// Ends our direction and leaves the peer's open: close_notify over TLS, then FIN. False while there is no room for the
+    /// close_notify in the socket: call again once it is writable.
+    func finishWriting() -> Bool {
+        if isEncrypted, isEstablished,
+            case .blocked(onWrite: true)? = try? withSession({ session throws(TLSError) in try session.sayGoodbye() })
+        {
+            return false
+        }
         shutdown(socket.raw, CInt(SHUT_WR))
+        return true
     }
 
     /// The next close sends RST instead of FIN.

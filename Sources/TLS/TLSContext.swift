@@ -1,5 +1,6 @@
 import COpenSSL
 import LinuxIO
+import Synchronization
 
 /// What sessions are made from: versions, ciphers, certificate and key, trust. Immutable once made, so that a new one
 /// replaces it whole and running sessions keep the old.
@@ -7,19 +8,25 @@ import LinuxIO
 /// Unchecked Sendable: an SSL_CTX counts its references with atomics and locks its caches itself.
 package final class TLSContext: @unchecked Sendable {
     let raw: OpaquePointer  // SSL_CTX*
-    private let isServer: Bool
+    /// Differs between any two contexts of a process.
+    let serial: UInt64
+    private let tickets: TLSTicketKeys?  // the SSL_CTX points to it
+    private static let lastSerial = Atomic<UInt64>(0)
 
-    private init(_ raw: OpaquePointer, isServer: Bool) {
+    private init(_ raw: OpaquePointer, tickets: TLSTicketKeys?) {
         self.raw = raw
-        self.isServer = isServer
+        self.tickets = tickets
+        serial = Self.lastSerial.add(1, ordering: .relaxed).newValue
     }
 
     deinit { SSL_CTX_free(raw) }
 
     /// What every context shares: TLS 1.2 and 1.3, AEAD and ECDHE first, no renegotiation, buffers given back when idle.
-    private static func make(isServer: Bool) throws(TLSError) -> TLSContext {
-        guard let raw = SSL_CTX_new(isServer ? TLS_server_method() : TLS_client_method()) else { throw .failed(TLSError.takeReason()) }
-        let context = TLSContext(raw, isServer: isServer)
+    private static func make(_ method: OpaquePointer?, tickets: TLSTicketKeys? = nil) throws(TLSError) -> TLSContext {
+        ERR_clear_error()
+        guard let raw = SSL_CTX_new(method) else { throw .failed(TLSError.takeReason()) }
+        let context = TLSContext(raw, tickets: tickets)
+        _ = cssl_ctx_set_max_cert_list(raw, 32 << 10)  // a stranger's certificates are kept for as long as its connection
         _ = cssl_ctx_set_mode(
             raw, Int(SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_RELEASE_BUFFERS))
         SSL_CTX_set_options(raw, cssl_options())
@@ -45,13 +52,15 @@ package final class TLSContext: @unchecked Sendable {
     package static func server(
         certificatePath: String, keyPath: String, tickets: TLSTicketKeys
     ) throws(TLSError) -> TLSContext {
-        let context = try make(isServer: true)
+        let context = try make(TLS_server_method(), tickets: tickets)
         try context.use(certificatePath: certificatePath, keyPath: keyPath)
-        SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER) { _, _ in 1 }
+        SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER, nil)
+        SSL_CTX_set_cert_verify_callback(context.raw, { _, _ in 1 }, nil)  // no chain is even built
         let name = Array("iotstream".utf8)
         guard SSL_CTX_set_session_id_context(context.raw, name, UInt32(name.count)) == 1 else { throw .failed(TLSError.takeReason()) }
         _ = cssl_ctx_set_cache_mode(context.raw, Int(SSL_SESS_CACHE_OFF))  // tickets carry the state
         guard tickets.install(in: context.raw), TLSTicketChain.install(in: context.raw) else { throw .failed(TLSError.takeReason()) }
+        _ = SSL_CTX_set_timeout(context.raw, Int(TLSTicketKeys.lifetimeSeconds))
         SSL_CTX_set_num_tickets(context.raw, 1)
         return context
     }
@@ -66,10 +75,10 @@ package final class TLSContext: @unchecked Sendable {
     package static func client(
         authorityPath: String?, certificatePath: String? = nil, keyPath: String? = nil, takesNotYetValid: Bool = false
     ) throws(TLSError) -> TLSContext {
-        let context = try make(isServer: false)
+        let context = try make(TLS_client_method())
         if let authorityPath {
             guard SSL_CTX_load_verify_file(context.raw, authorityPath) == 1 else {
-                throw .file(path: authorityPath, reason: TLSError.takeReason())
+                throw .file(path: authorityPath, reason: Self.whyUnreadable(authorityPath))
             }
         } else {
             guard SSL_CTX_set_default_verify_paths(context.raw) == 1 else { throw .failed(TLSError.takeReason()) }
@@ -77,48 +86,60 @@ package final class TLSContext: @unchecked Sendable {
         if let certificatePath, let keyPath { try context.use(certificatePath: certificatePath, keyPath: keyPath) }
         if takesNotYetValid {
             SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER) { isGood, store in
-                guard isGood != 1, X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_NOT_YET_VALID else { return isGood }
-                X509_STORE_CTX_set_error(store, X509_V_OK)
-                return 1
+                guard isGood != 1, let store else { return isGood }
+                if X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_NOT_YET_VALID {
+                    X509_STORE_CTX_set_error(store, X509_V_OK)
+                    return 1
+                }
+                TLSClientNotes.of(store)?.note(store)
+                return 0
             }
         } else {
-            SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER, nil)
+            SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER) { isGood, store in
+                if isGood != 1, let store { TLSClientNotes.of(store)?.note(store) }
+                return isGood
+            }
         }
         _ = cssl_ctx_set_cache_mode(context.raw, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))
-        SSL_CTX_sess_set_new_cb(context.raw) { session, ticket in
-            guard let session, let owner = SSL_get_ex_data(session, 0) else { return 0 }
-            Unmanaged<TLSSessionCache>.fromOpaque(owner).takeUnretainedValue().keep(ticket)
-            return 1
+        SSL_CTX_sess_set_new_cb(context.raw) { ssl, session in
+            guard let ssl, let session, let notes = TLSClientNotes.of(ssl: ssl) else { return 0 }
+            return notes.keep(session) ? 1 : 0
         }
         return context
     }
 
     private func use(certificatePath: String, keyPath: String) throws(TLSError) {
-        guard SSL_CTX_use_certificate_chain_file(raw, certificatePath) == 1 else {
+        let chain: CertificateChain, key: PrivateKey
+        do throws(CertificateError) { chain = try CertificateChain(path: certificatePath) } catch {
+            throw .file(path: certificatePath, reason: error.reason)
+        }
+        do throws(CertificateError) { key = try PrivateKey(path: keyPath) } catch { throw .file(path: keyPath, reason: error.reason) }
+        guard key.matches(chain.leaf) else {
+            throw .file(path: keyPath, reason: "does not belong to the certificate in \(certificatePath)")
+        }
+        guard let others = cssl_sk_x509_new() else { throw .failed("out of memory") }
+        defer { cssl_sk_x509_free(others) }
+        for other in chain.others { _ = cssl_sk_x509_push(others, other.raw) }
+        guard SSL_CTX_use_cert_and_key(raw, chain.leaf.raw, key.raw, others, 1) == 1 else {
             throw .file(path: certificatePath, reason: TLSError.takeReason())
         }
-        guard SSL_CTX_use_PrivateKey_file(raw, keyPath, SSL_FILETYPE_PEM) == 1 else {
-            throw .file(path: keyPath, reason: TLSError.takeReason())
-        }
-        guard SSL_CTX_check_private_key(raw) == 1 else {
-            throw .file(path: keyPath, reason: "does not belong to the certificate in \(certificatePath)")
+    }
+
+    /// What people can understand of a file with roots that OpenSSL could not load.
+    private static func whyUnreadable(_ path: String) -> String {
+        let reason = TLSError.takeReason()
+        do throws(CertificateError) {
+            _ = try CertificateChain(path: path)
+            return reason
+        } catch {
+            return error.reason
         }
     }
 }
 
-/// The secret under which session tickets are sealed. One for a process, so that a session resumes on any reactor and
-/// after a reload of the certificate.
-package final class TLSTicketKeys: Sendable {
-    private let bytes: [UInt8]
-
-    package init() {
-        var fresh = [UInt8](repeating: 0, count: 80)
-        _ = RAND_priv_bytes(&fresh, CInt(fresh.count))
-        bytes = fresh
-    }
-
-    func install(in context: OpaquePointer) -> Bool {
-        var copy = bytes
-        return cssl_ctx_set_ticket_keys(context, &copy, copy.count) == 1
+extension CertificateError {
+    /// The description without the path, for texts that begin with it.
+    fileprivate var reason: String {
+        if case .unreadable(_, let code) = self { SystemError("open", code).reason } else { description }
     }
 }

@@ -15,12 +15,14 @@ package enum TLSProgress: Equatable {
 /// Unchecked Sendable: an SSL* has no thread affinity, it only wants one user at a time, and `~Copyable` sees to that.
 package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let ssl: OpaquePointer  // SSL*
-    private let cache: TLSSessionCache?
+    private let context: TLSContext  // what OpenSSL's callbacks point to lives as long as the session
+    private let notes: TLSClientNotes?
 
     /// The server's side of a session; the handshake runs in `handshake`.
     package init(acceptingOn socket: CInt, _ context: TLSContext) throws(TLSError) {
+        self.context = context
+        notes = nil
         ssl = try Self.open(socket, context)
-        cache = nil
         SSL_set_accept_state(ssl)
     }
 
@@ -30,21 +32,20 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     ) throws(TLSError) {
         let session = try Self.open(socket, context)
         let literal = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
-        let isReady =
+        let notes = TLSClientNotes(host: literal, context: context, cache: cache)
+        SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+        let isNamed =
             SocketAddress(address: host, port: 0) != nil
             ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(session), literal) == 1
             : cssl_set_host_name(session, host) == 1 && SSL_set1_host(session, host) == 1
-        guard isReady else {
-            let reason = TLSError.takeReason()
+        guard isNamed, notes.attach(to: session) else {
+            let error = TLSError.take()
             SSL_free(session)
-            throw .failed(reason)
-        }
-        if let cache {
-            SSL_set_ex_data(session, 0, Unmanaged.passUnretained(cache).toOpaque())
-            cache.offer(to: session)
+            throw error
         }
         SSL_set_connect_state(session)
-        self.cache = cache
+        self.context = context
+        self.notes = notes
         ssl = session
     }
 
@@ -55,11 +56,11 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     private static func open(_ socket: CInt, _ context: TLSContext) throws(TLSError) -> OpaquePointer {
-        guard let ssl = SSL_new(context.raw) else { throw .failed(TLSError.takeReason()) }
+        guard let ssl = SSL_new(context.raw) else { throw .take() }
         guard SSL_set_fd(ssl, socket) == 1 else {
-            let reason = TLSError.takeReason()
+            let error = TLSError.take()
             SSL_free(ssl)
-            throw .failed(reason)
+            throw error
         }
         return ssl
     }
@@ -67,8 +68,26 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// Goes on with the handshake; `done` once it is finished.
     package func handshake() throws(TLSError) -> TLSProgress {
         let result = SSL_do_handshake(ssl)
-        if result == 1 { return .done(0) }
-        return try verdict(result)
+        if result == 1 {
+            // The chain went into the ticket; without this it would stay in memory a second time.
+            if notes == nil, !isResumed, let session = SSL_get_session(ssl) { SSL_SESSION_set1_ticket_appdata(session, nil, 0) }
+            return .done(0)
+        }
+        do throws(TLSError) {
+            let progress = try verdict(result)
+            if progress == .closed { throw .cutInHandshake }
+            return progress
+        } catch {
+            if let notes {
+                // Whatever was wrong, the next attempt makes a full handshake.
+                if notes.hasOffered { notes.cache?.forget() }
+                let verdict = SSL_get_verify_result(ssl)
+                if verdict != Int(X509_V_OK) {
+                    throw .certificateRefused(notes.refusal ?? String(cString: X509_verify_cert_error_string(verdict)))
+                }
+            }
+            throw error == .truncated ? .cutInHandshake : error
+        }
     }
 
     package func read(into room: UnsafeMutableRawBufferPointer) throws(TLSError) -> TLSProgress {
@@ -95,29 +114,13 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     /// Everything the peer presented, leaf first, as DER; empty when it showed none. On a server also for a resumed session.
-    package var peerChain: [[UInt8]] { Self.wholeChain(of: ssl) }
-
-    static func wholeChain(of ssl: OpaquePointer) -> [[UInt8]] {
-        let presented = presentedChain(of: ssl)
-        guard SSL_session_reused(ssl) == 1, let session = SSL_get_session(ssl) else { return presented }
-        let kept = TLSTicketChain.chain(of: session)
-        return kept.first == presented.first ? kept : presented
-    }
-
-    /// What came in this handshake, and on a resumed session the leaf alone.
-    private static func presentedChain(of ssl: OpaquePointer) -> [[UInt8]] {
-        var chain: [[UInt8]] = []
-        if let leaf = SSL_get1_peer_certificate(ssl) {
-            chain.append(encoded(leaf))
-            X509_free(leaf)
+    package var peerChain: [[UInt8]] {
+        guard let leaf = SSL_get0_peer_certificate(ssl) else { return [] }
+        let first = TLSTicketChain.encoded(leaf)
+        if notes == nil, isResumed {
+            return [first] + (SSL_get_session(ssl).flatMap { TLSTicketChain.read($0) }?.others ?? [])
         }
-        guard let stack = SSL_get_peer_cert_chain(ssl) else { return chain }
-        for index in 0..<cssl_sk_x509_num(stack) {
-            guard let certificate = cssl_sk_x509_value(stack, index) else { continue }
-            let bytes = encoded(certificate)
-            if bytes != chain.first { chain.append(bytes) }  // a client's own list begins with the leaf again
-        }
-        return chain
+        return [first] + TLSTicketChain.above(leaf, in: SSL_get_peer_cert_chain(ssl))
     }
 
     /// Whether the handshake resumed an earlier session.
@@ -126,35 +129,35 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// `TLSv1.3`.
     package var version: String { String(cString: SSL_get_version(ssl)) }
 
-    static func encoded(_ certificate: OpaquePointer) -> [UInt8] {
-        let length = i2d_X509(certificate, nil)
-        guard length > 0 else { return [] }
-        return [UInt8](unsafeUninitializedCapacity: Int(length)) { buffer, count in
-            var next = buffer.baseAddress
-            count = Int(max(0, i2d_X509(certificate, &next)))
-        }
-    }
-
     private func verdict(_ result: CInt) throws(TLSError) -> TLSProgress {
         let number = errno
+        // An entry that another call left in the thread's queue would pass for a failure of this session. The handshake empties
+        // the queue first; an established session that waits for its socket has not failed.
+        if SSL_is_init_finished(ssl) == 1, ERR_peek_error() != 0 {
+            switch SSL_want(ssl) {
+            case SSL_READING where BIO_test_flags(SSL_get_rbio(ssl), BIO_FLAGS_SHOULD_RETRY) != 0:
+                ERR_clear_error()
+                return .blocked(onWrite: false)
+            case SSL_WRITING where BIO_test_flags(SSL_get_wbio(ssl), BIO_FLAGS_SHOULD_RETRY) != 0:
+                ERR_clear_error()
+                return .blocked(onWrite: true)
+            default: break
+            }
+        }
         switch SSL_get_error(ssl, result) {
         case SSL_ERROR_WANT_READ: return .blocked(onWrite: false)
         case SSL_ERROR_WANT_WRITE: return .blocked(onWrite: true)
         case SSL_ERROR_ZERO_RETURN: return .closed
         case SSL_ERROR_SYSCALL:
+            // OpenSSL sets errno to 0 before each system call of its own.
             ERR_clear_error()
-            throw number == 0 ? .truncated : .failed(SystemError("read", number).reason)
+            throw number == 0 ? .truncated : .system(SystemError("read", number))
         default:
             if cssl_is_unexpected_eof(ERR_peek_error()) == 1 {
                 ERR_clear_error()
                 throw .truncated
             }
-            let verdict = SSL_get_verify_result(ssl)
-            if SSL_is_server(ssl) == 0, verdict != Int(X509_V_OK), SSL_is_init_finished(ssl) == 0 {
-                ERR_clear_error()
-                throw .certificateRefused(String(cString: X509_verify_cert_error_string(verdict)))
-            }
-            throw .failed(TLSError.takeReason())
+            throw .take()
         }
     }
 }
