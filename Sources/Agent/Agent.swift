@@ -1,4 +1,3 @@
-import CLinux
 import Console
 import Dialing
 import Glibc
@@ -29,28 +28,12 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
 
     /// Runs until it is told to end.
     func run() throws(Failure) {
-        Signals.block()
-        clx_raise_descriptor_limit()
-        var failure: Failure?
-        do throws(SystemError) {
-            try Reactor.runHere { reactor in
-                do throws(Failure) { try start(on: reactor) } catch {
-                    failure = error
-                    reactor.stop()
-                }
-            }
-        } catch {
-            throw .system("the event loop: \(error.reason)")
+        try MainLoop.run(signalled: { [self] number, reactor in signalled(number, on: reactor) }) { reactor throws(Failure) in
+            try start(on: reactor)
         }
-        if let failure { throw failure }
     }
 
     private func start(on reactor: Reactor) throws(Failure) {
-        do throws(SystemError) {
-            _ = try Signals(on: reactor) { [self] number, reactor in signalled(number, on: reactor) }
-        } catch {
-            throw .system("signals: \(error.reason)")
-        }
         if settings.asks { desk = try Self.desk(settings) }
         if settings.allow.isEmpty {
             Output.warn(role: "agent", "nothing is allowed, every request will be rejected: name ports with --allow")

@@ -50,8 +50,7 @@ package enum HubRole {
         let context = try makeContext(configuration, tickets)
         for address in configuration.https + configuration.mqtts { _ = try resolve(address) }
         if arguments.flag("check") { return Output.tell("iotstream hub: configuration is valid") }
-        Signals.block()
-        Process.raiseDescriptorLimit()
+        Signals.block()  // before the first thread
         Process.harden()
         let paths = RuntimePaths(state: arguments.stateDirectory, run: Environment.nonEmpty("RUNTIME_DIRECTORY"))
         let lock = try prepare(paths)

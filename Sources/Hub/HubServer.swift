@@ -71,20 +71,24 @@ final class HubServer {
     /// Serves until SIGTERM or SIGINT, on the calling thread.
     func run(reload: @escaping () throws(Failure) -> (HubConfiguration, TLSContext)) throws(Failure) {
         var failure: Failure?
-        do throws(SystemError) {
-            try Reactor.runHere { reactor in
-                do {
-                    try start(on: reactor, reload: reload)
-                } catch let error as Failure {
-                    failure = error
-                    reactor.stop()
-                } catch {
-                    failure = .system("\(error)")
-                    reactor.stop()
-                }
-            }
+        do throws(Failure) {
+            try MainLoop.run(
+                signalled: { [self] signal, reactor in
+                    switch signal {
+                    case SIGHUP: self.reload(reload)
+                    case SIGTERM, SIGINT: stop(on: reactor)
+                    default: break
+                    }
+                },
+                { reactor throws(Failure) in
+                    do {
+                        try start(on: reactor, reload: reload)
+                    } catch {
+                        throw error as? Failure ?? .system("\(error)")
+                    }
+                })
         } catch {
-            throw .system(error.description)
+            failure = error  // the workers end first
         }
         for mailbox in core.mailboxes { mailbox.send { $0.stop() } }
         for thread in threads { thread.join() }
@@ -95,13 +99,6 @@ final class HubServer {
 
     private func start(on reactor: Reactor, reload: @escaping () throws(Failure) -> (HubConfiguration, TLSContext)) throws {
         let core = self.core
-        _ = try Signals(on: reactor) { [self] signal, reactor in
-            switch signal {
-            case SIGHUP: self.reload(reload)
-            case SIGTERM, SIGINT: stop(on: reactor)
-            default: break
-            }
-        }
         _ = try ChangeFollower(core: core, on: reactor)
         let watch = try DirectoryWatch(on: reactor) { path, change, _ in
             guard change == .removed, let name = path.split(separator: "/").last, let stream = StreamIdentifier(String(name)),
@@ -151,6 +148,10 @@ final class HubServer {
         ServiceNotification.send("RELOADING=1")
         do throws(Failure) {
             let (configuration, context) = try load()
+            let old = core.configuration
+            if (old.https, old.mqtts) != (configuration.https, configuration.mqtts) || old.workers != configuration.workers {
+                Log.warning("restart-needed", ["for": "https, mqtts or workers"])
+            }
             core.replace(configuration: configuration, context: context)
             certificateStamps = stamps()
             Log.notice("reloaded")

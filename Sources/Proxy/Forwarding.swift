@@ -32,28 +32,12 @@ final class Forwarding {
 
     /// Runs until it is told to end.
     func run() throws(Failure) {
-        Signals.block()
-        Process.raiseDescriptorLimit()
-        var failure: Failure?
-        do throws(SystemError) {
-            try Reactor.runHere { reactor in
-                do throws(Failure) { try start(on: reactor) } catch {
-                    failure = error
-                    reactor.stop()
-                }
-            }
-        } catch {
-            throw .system("the event loop: \(error.reason)")
+        try MainLoop.run(signalled: { [self] number, reactor in signalled(number, on: reactor) }) { reactor throws(Failure) in
+            try start(on: reactor)
         }
-        if let failure { throw failure }
     }
 
     private func start(on reactor: Reactor) throws(Failure) {
-        do throws(SystemError) {
-            _ = try Signals(on: reactor) { [self] number, reactor in signalled(number, on: reactor) }
-        } catch {
-            throw .system("signals: \(error.reason)")
-        }
         // All sockets first: a port that cannot be had is found out before a line says that another is open.
         var opened: [(place: SocketAddress, target: StreamTarget)] = []
         for mapping in mappings {
