@@ -20,9 +20,9 @@ final class MQTTLink: Connection {
     enum Framing { case bare, webSocket }
 
     /// Named in CONNECT; the hub drops us after one and a half times as long.
-    static let keepAliveSeconds: UInt16 = 12
+    static let keepAliveSeconds: UInt16 = 11
     private static let beatMilliseconds = 4000
-    private static let pingMilliseconds: UInt64 = 8000, answerMilliseconds: UInt64 = 8000
+    private static let pingMilliseconds: UInt64 = 7000, answerMilliseconds: UInt64 = 7000
     /// For CONNACK and SUBACK together.
     static let patienceMilliseconds = 15_000
     /// The longest packet a hub has for us is a request's PUBLISH; its topic alone may have 64 KiB.
@@ -152,7 +152,7 @@ final class MQTTLink: Connection {
     override func expired(on reactor: Reactor) {
         guard owner != nil else { return abort(on: reactor) }
         guard isLive else { return fail("the hub does not answer", on: reactor) }
-        if isPathDead(silentMilliseconds: 16_000) { return fail("the path to the hub is dead", on: reactor) }
+        if isPathDead() { return fail("the path to the hub is dead", on: reactor) }
         let now = reactor.now
         if let since = pingSince {
             if now - min(since, now) >= Self.answerMilliseconds { return fail("the hub does not answer", on: reactor) }

@@ -148,7 +148,7 @@ open class Connection: Source {
     }
 
     /// Whether bytes we sent went unanswered for so long that the path must be gone.
-    package final func isPathDead(silentMilliseconds milliseconds: UInt32) -> Bool {
+    package final func isPathDead(silentMilliseconds milliseconds: UInt32 = Transport.silentMilliseconds) -> Bool {
         switch channel {
         case .some(let channel): channel.transport.isPathDead(silentMilliseconds: milliseconds)
         case .none: false

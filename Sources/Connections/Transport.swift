@@ -139,12 +139,17 @@ package struct Transport: ~Copyable, Sendable {
         if getsockopt(socket.raw, SOL_SOCKET, SO_ERROR, &error, &length) == 0, error != 0 { throw .system(SystemError("recv", error)) }
     }
 
+    /// With a look every five seconds, and the kernel's probes of an idle peer, a dead path is noticed within 20 seconds.
+    package static let silentMilliseconds: UInt32 = 13_000
+
     /// Whether bytes we sent went unanswered for `milliseconds`: the path or the peer is gone. A reader that merely
     /// stopped reading is alive.
-    package func isPathDead(silentMilliseconds milliseconds: UInt32) -> Bool { clx_path_is_dead(socket.raw, milliseconds) == 1 }
+    package func isPathDead(silentMilliseconds milliseconds: UInt32 = silentMilliseconds) -> Bool {
+        clx_path_is_dead(socket.raw, milliseconds) == 1
+    }
 
     /// Asks the kernel to probe an idle peer; the connection fails after `idle + 3 × interval` seconds of silence.
-    package func keepAlive(idleSeconds: Int32, intervalSeconds: Int32) {
+    package func keepAlive(idleSeconds: Int32 = 8, intervalSeconds: Int32 = 3) {
         _ = clx_set_keepalive(socket.raw, idleSeconds, intervalSeconds, 3)
     }
 }

@@ -98,7 +98,7 @@ package final class HubDial: Source {
         guard answer != nil else { return }
         do throws(TLSError) {
             let transport = try Transport(connecting: socket, access.context, host: place.host, cache: access.session(for: place))
-            transport.keepAlive(idleSeconds: 10, intervalSeconds: 3)
+            transport.keepAlive()
             let handshake = Handshake(Channel(transport), of: self)
             step = .shakingHands(handshake)
             handshake.start(on: reactor)

@@ -74,7 +74,7 @@ final class LegEnd: Connection {
     }
 
     override func expired(on reactor: Reactor) {
-        if isPathDead(silentMilliseconds: 16_000) { return end(.failed(.system(SystemError("send", ETIMEDOUT))), on: reactor) }
+        if isPathDead() { return end(.failed(.system(SystemError("send", ETIMEDOUT))), on: reactor) }
         guard isClosing else { return reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds) }
         closingBeats += 1
         flushedBeats = queuedBytes == 0 ? flushedBeats + 1 : 0

@@ -100,7 +100,7 @@ package final class LocalBridge {
         guard leg == nil else { return }
         var channel = channel
         channel.readsWhileOutputWaits = true
-        channel.transport.keepAlive(idleSeconds: 10, intervalSeconds: 3)
+        channel.transport.keepAlive()
         self.isHalfClosing = isHalfClosing
         let leg = LegEnd(channel)
         self.leg = leg

@@ -250,7 +250,7 @@ package final class WebSocketLeg: Connection {
     package override func drain(on reactor: Reactor) {}
 
     package override func expired(on reactor: Reactor) {
-        if isPathDead(silentMilliseconds: 16_000) {
+        if isPathDead() {
             return end(.failed(.system(SystemError("send", CInt(110)))), on: reactor)  // ETIMEDOUT
         }
         if isClosing {
@@ -295,5 +295,5 @@ package final class WebSocketLeg: Connection {
 
 extension Channel {
     /// A dead peer is noticed within 20 seconds, while nothing is sent.
-    fileprivate func keepAlive() { transport.keepAlive(idleSeconds: 10, intervalSeconds: 3) }
+    fileprivate func keepAlive() { transport.keepAlive() }
 }
