@@ -76,7 +76,7 @@ private final class Watcher: HubSessionOwner {
         }
         #expect(connect.clientID == "dev1")
         #expect(connect.userName == "localhost/dev1/?api-version=2021-04-12&DeviceClientType=iotstream%2F0.1.0")
-        #expect(connect.cleanSession && connect.keepAliveSeconds == 12)
+        #expect(connect.cleanSession && connect.keepAliveSeconds == 11)
         #expect(subscriptions.map(\.filter) == ["$iothub/streams/POST/#", "$iothub/streams/res/#"])
         let token = try SASToken(parsing: String(decoding: try #require(connect.password), as: UTF8.self))
         #expect(token.covers(host: "localhost", path: "devices/dev1"))
