@@ -194,12 +194,13 @@ final class HubStream: LegOwner {
     private func join(on reactor: Reactor) {
         guard let deviceLeg, let serviceLeg else { return }
         deviceLeg.passesEmpty = chosen != nil
-        WebSocketLeg.join(deviceLeg, serviceLeg, on: reactor)
         Log.info(
             "stream-opened",
             ["stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy, "peer": order.servicePeer])
         list()
         timer?.set(inMilliseconds: 10_000, on: reactor)
+        // Last: a leg that spoke and went before the other came ends the stream in here.
+        WebSocketLeg.join(deviceLeg, serviceLeg, on: reactor)
     }
 
     func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor) {
