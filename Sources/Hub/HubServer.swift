@@ -157,6 +157,7 @@ final class HubServer {
             Log.notice("reloaded")
         } catch {
             Log.error("reload-failed", ["reason": error.what, "kept": "what was there before"])
+            certificateStamps = stamps()  // reported once, and tried again when a file changes
         }
         ServiceNotification.send("READY=1")
     }
