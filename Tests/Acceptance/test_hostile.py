@@ -134,6 +134,8 @@ def test_a_close_in_the_middle_of_the_peers_frame_is_answered_behind_it(hub, sid
         closer, sender = (service, far) if side == "service" else (far, service)
         whole = websocket.frame(bytes(range(256)) * 256, websocket.BINARY)
         sender.send_raw(whole[:40000])
+        way = "bytesToService" if side == "service" else "bytesToDevice"
+        waiting.until(lambda: any(stream[way] > 30000 for stream in hub.rest("GET", path("streams")).json), 10, "the first part of the frame")
         closer.send_raw(websocket.close_frame(1000))
         assert sender.receive_close().code == 1000
         sender.send_raw(whole[40000:] + websocket.close_frame(1000))
