@@ -106,11 +106,12 @@ final class DeviceConnection: Connection {
 
     /// Works off whole packets and returns how many bytes they had.
     private func process(_ bytes: RawSpan, on reactor: Reactor) throws -> Int {
+        let limit = core.limits.packetBytes  // behind a lock: once for all packets of a read
         var used = 0
         do throws(MQTTError) {
             while used < bytes.byteCount, cutReason == nil, !isCommitting {
                 let rest = bytes.extracting(used..<bytes.byteCount)
-                guard case .complete(let packet, let consumed) = try MQTTPacket.parse(rest, limit: core.limits.packetBytes) else { break }
+                guard case .complete(let packet, let consumed) = try MQTTPacket.parse(rest, limit: limit) else { break }
                 used += consumed
                 handle(packet, on: reactor)
             }

@@ -114,7 +114,7 @@ package final class WebSocketLeg: Connection {
     // Connection
 
     package override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
-        channel.keepAlive()
+        channel.transport.keepAlive()
         reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
     }
 
@@ -291,9 +291,4 @@ package final class WebSocketLeg: Connection {
         hasReported = true
         owner?.ended(self, end, on: reactor)
     }
-}
-
-extension Channel {
-    /// A dead peer is noticed within 20 seconds, while nothing is sent.
-    fileprivate func keepAlive() { transport.keepAlive() }
 }
