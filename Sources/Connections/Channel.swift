@@ -21,6 +21,8 @@ public struct Channel: ~Copyable, Sendable {
         case move(Mailbox, Rebuild)
         /// Go to another owner on the same reactor.
         case handOn
+        /// Leave TLS and give the socket on.
+        case bare
     }
 
     /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
@@ -36,7 +38,7 @@ public struct Channel: ~Copyable, Sendable {
     private var readable = true, hungUp = false
     private var stalled = false  // TLS must write before it can read
     private var blockedWriting = false
-    private var finishesWriting = false, hasFinishedWriting = false
+    private var finishesWriting = false, hasFinishedWriting = false, hasLeft = false
     private var mustParse = false, wasHigh = false
     package private(set) var isPaused = false
     /// Whether reading stops while much output waits, as it should where input begets output. A relay says no: its two
@@ -88,7 +90,39 @@ public struct Channel: ~Copyable, Sendable {
     /// What was read and not used is offered to that owner; `closed` is not called.
     package mutating func handOn() { wish = .handOn }
 
+    /// Leaves TLS once everything has gone out: says close_notify, waits for the peer's, and gives the socket to the connection's `bared`.
+    /// The peer may say nothing else from now on; bytes that were read and not used fail the connection, as do any before its close_notify.
+    package mutating func bare() { wish = .bare }
+
     // The loop's part
+
+    /// Goes on leaving TLS; true once both sides have said close_notify. Nothing behind the peer's has been read then.
+    mutating func leave(_ reactor: Reactor) throws(TransportError) -> Bool {
+        guard output.isEmpty else { return false }
+        guard input.isEmpty else { throw Self.unexpected }
+        guard transport.isEncrypted else { return true }
+        if !hasLeft {
+            if case .blocked(let onWrite) = try transport.leave() {
+                blockedWriting = onWrite
+                return false
+            }
+            hasLeft = true
+        }
+        if hasInputEnded { return true }
+        switch try transport.read(into: reactor.scratch) {
+        case .bytes: throw Self.unexpected
+        case .blocked: return false
+        case .end: return true
+        }
+    }
+
+    private static let unexpected = TransportError.tls(.failed("peer sent data where it had to leave TLS"))
+
+    /// What is left once TLS has been left.
+    consuming func bared() -> BareSocket {
+        let companion = companion, peer = peer
+        return BareSocket(transport.bared(), companion: companion, peer: peer)
+    }
 
     mutating func prepareForMove() {
         wish = .none

@@ -70,6 +70,9 @@ open class Connection: Source {
     /// Gets the channel after `Channel.handOn`; closes it, unless overridden.
     open func handedOn(_ channel: consuming Channel, on reactor: Reactor) {}
 
+    /// Gets the socket after `Channel.bare`, once TLS is over in both directions; closes it, unless overridden. `closed` is not called.
+    open func bared(_ socket: consuming BareSocket, on reactor: Reactor) {}
+
     // What owners call, from outside the callbacks that get the channel
 
     /// Begins to watch the socket; on failure `closed` is called.
@@ -202,6 +205,11 @@ open class Connection: Source {
             }
             takeLate(&channel)
             try channel.flush()
+            if case .bare = channel.wish, try channel.leave(reactor) {
+                hasEnded = true
+                reactor.remove(self, descriptor: descriptor)
+                return bared(channel.bared(), on: reactor)
+            }
         } catch let error as TransportError {
             return end(.failed(error), on: reactor)
         } catch {
@@ -230,6 +238,7 @@ open class Connection: Source {
         switch channel.wish {
         case .none:
             if isOpened, channel.hasMore { reactor.revisit(self) }
+        case .bare: break  // the next event of the socket goes on with it
         case .finish:
             if !isOpened || (channel.output.isEmpty && channel.endWriting()) { return end(.finished, on: reactor) }
             watchForStall(channel, on: reactor)

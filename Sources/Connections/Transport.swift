@@ -43,7 +43,43 @@ package struct Transport: ~Copyable, Sendable {
         isEstablished = false
     }
 
+    /// The device's end of an end-to-end session over a socket that carries nothing else.
+    /// - Parameter protocolName: the one name by which the client may come (ALPN); 1 to 255 bytes.
+    package init(
+        accepting socket: consuming OwnedDescriptor, endToEnd context: TLSContext, protocolName: String
+    ) throws(TLSError) {
+        peer = SocketAddress.peer(of: socket.raw)
+        session = try TLSSession(acceptingOn: socket.raw, endToEnd: context, protocolName: protocolName)
+        self.socket = socket
+        isEstablished = false
+    }
+
+    /// The service's end of an end-to-end session over a socket that carries nothing else.
+    /// - Parameters:
+    ///   - name: names the other end in the cache of tickets.
+    ///   - protocolName: the one name to offer (ALPN); 1 to 255 bytes.
+    package init(
+        connecting socket: consuming OwnedDescriptor, endToEnd context: TLSContext, peer name: String, protocolName: String,
+        cache: TLSSessionCache?
+    ) throws(TLSError) {
+        peer = SocketAddress.peer(of: socket.raw)
+        session = try TLSSession(connectingOn: socket.raw, endToEnd: context, peer: name, protocolName: protocolName, cache: cache)
+        self.socket = socket
+        isEstablished = false
+    }
+
     package var isEncrypted: Bool { session != nil }
+
+    /// Says close_notify and nothing after it; `.blocked` while the socket has no room for it. See `TLSSession.leave`.
+    func leave() throws(TransportError) -> Transfer {
+        try withSession { session throws(TLSError) in
+            let progress = try session.leave()
+            return progress == .closed ? .done(0) : progress
+        }
+    }
+
+    /// Gives up the TLS session, if there is one, and keeps the socket.
+    consuming func bared() -> OwnedDescriptor { socket }
 
     /// The certificates that the peer presented, leaf first, DER.
     package var peerChain: [[UInt8]] {

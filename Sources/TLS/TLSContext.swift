@@ -54,15 +54,61 @@ package final class TLSContext: @unchecked Sendable {
     ) throws(TLSError) -> TLSContext {
         let context = try make(TLS_server_method(), tickets: tickets)
         try context.use(certificatePath: certificatePath, keyPath: keyPath)
-        SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER, nil)
-        SSL_CTX_set_cert_verify_callback(context.raw, { _, _ in 1 }, nil)  // no chain is even built
-        let name = Array("iotstream".utf8)
-        guard SSL_CTX_set_session_id_context(context.raw, name, UInt32(name.count)) == 1 else { throw .failed(TLSError.takeReason()) }
-        _ = cssl_ctx_set_cache_mode(context.raw, Int(SSL_SESS_CACHE_OFF))  // tickets carry the state
-        guard tickets.install(in: context.raw), TLSTicketChain.install(in: context.raw) else { throw .failed(TLSError.takeReason()) }
-        _ = SSL_CTX_set_timeout(context.raw, Int(TLSTicketKeys.lifetimeSeconds))
-        SSL_CTX_set_num_tickets(context.raw, 1)
+        context.askForCertificates()
+        try context.sealTickets(with: tickets)
         return context
+    }
+
+    /// The device's side of end-to-end sessions: TLS 1.3 only. The client's certificate is asked for; whether its key may come in is for
+    /// the owner to say once the handshake is over, from `peerChain`.
+    /// - Parameter tickets: keys of this process's own, never those of a hub.
+    package static func endToEndServer(chain: CertificateChain, key: PrivateKey, tickets: TLSTicketKeys) throws(TLSError) -> TLSContext {
+        let context = try make(TLS_server_method(), tickets: tickets)
+        try context.beEndToEnd(chain, key)
+        try context.sealTickets(with: tickets)
+        TLSProtocolName.select(in: context.raw)
+        return context
+    }
+
+    /// The service's side of end-to-end sessions: TLS 1.3 only. It shows its certificate when asked; whose key the device has shown is for
+    /// the owner to judge once the handshake is over, from `peerChain`, which a resumed session has as well.
+    package static func endToEndClient(chain: CertificateChain, key: PrivateKey) throws(TLSError) -> TLSContext {
+        let context = try make(TLS_client_method())
+        try context.beEndToEnd(chain, key)
+        context.keepTickets()
+        return context
+    }
+
+    private func beEndToEnd(_ chain: CertificateChain, _ key: PrivateKey) throws(TLSError) {
+        guard cssl_ctx_set_min_version(raw, TLS1_3_VERSION) == 1 else { throw .failed(TLSError.takeReason()) }
+        guard key.matches(chain.leaf) else { throw .failed("the private key does not belong to the certificate") }
+        try use(chain, key)
+        askForCertificates()
+    }
+
+    /// Whatever the peer shows passes the handshake, which proves that it has the key; no chain is even built.
+    private func askForCertificates() {
+        SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nil)
+        SSL_CTX_set_cert_verify_callback(raw, { _, _ in 1 }, nil)
+    }
+
+    /// Sessions go to the client, sealed, and leave nothing here.
+    private func sealTickets(with tickets: TLSTicketKeys) throws(TLSError) {
+        let name = Array("iotstream".utf8)
+        guard SSL_CTX_set_session_id_context(raw, name, UInt32(name.count)) == 1 else { throw .failed(TLSError.takeReason()) }
+        _ = cssl_ctx_set_cache_mode(raw, Int(SSL_SESS_CACHE_OFF))
+        guard tickets.install(in: raw), TLSTicketChain.install(in: raw) else { throw .failed(TLSError.takeReason()) }
+        _ = SSL_CTX_set_timeout(raw, Int(TLSTicketKeys.lifetimeSeconds))
+        SSL_CTX_set_num_tickets(raw, 1)
+    }
+
+    /// What a server sends goes to the cache that its session was given.
+    private func keepTickets() {
+        _ = cssl_ctx_set_cache_mode(raw, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))
+        SSL_CTX_sess_set_new_cb(raw) { ssl, session in
+            guard let ssl, let session, let notes = TLSClientNotes.of(ssl: ssl) else { return 0 }
+            return notes.keep(session) ? 1 : 0
+        }
     }
 
     /// A client's context, which verifies chain and host name.
@@ -100,11 +146,7 @@ package final class TLSContext: @unchecked Sendable {
                 return isGood
             }
         }
-        _ = cssl_ctx_set_cache_mode(context.raw, Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL))
-        SSL_CTX_sess_set_new_cb(context.raw) { ssl, session in
-            guard let ssl, let session, let notes = TLSClientNotes.of(ssl: ssl) else { return 0 }
-            return notes.keep(session) ? 1 : 0
-        }
+        context.keepTickets()
         return context
     }
 
@@ -117,12 +159,14 @@ package final class TLSContext: @unchecked Sendable {
         guard key.matches(chain.leaf) else {
             throw .file(path: keyPath, reason: "does not belong to the certificate in \(certificatePath)")
         }
+        do throws(TLSError) { try use(chain, key) } catch { throw .file(path: certificatePath, reason: error.description) }
+    }
+
+    private func use(_ chain: CertificateChain, _ key: PrivateKey) throws(TLSError) {
         guard let others = cssl_sk_x509_new() else { throw .failed("out of memory") }
         defer { cssl_sk_x509_free(others) }
         for other in chain.others { _ = cssl_sk_x509_push(others, other.raw) }
-        guard SSL_CTX_use_cert_and_key(raw, chain.leaf.raw, key.raw, others, 1) == 1 else {
-            throw .file(path: certificatePath, reason: TLSError.takeReason())
-        }
+        guard SSL_CTX_use_cert_and_key(raw, chain.leaf.raw, key.raw, others, 1) == 1 else { throw .failed(TLSError.takeReason()) }
     }
 
     /// What people can understand of a file with roots that OpenSSL could not load.

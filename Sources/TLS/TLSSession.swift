@@ -17,13 +17,54 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let ssl: OpaquePointer  // SSL*
     private let context: TLSContext  // what OpenSSL's callbacks point to lives as long as the session
     private let notes: TLSClientNotes?
+    private let name: TLSProtocolName?
 
     /// The server's side of a session; the handshake runs in `handshake`.
     package init(acceptingOn socket: CInt, _ context: TLSContext) throws(TLSError) {
         self.context = context
         notes = nil
+        name = nil
         ssl = try Self.open(socket, context)
         SSL_set_accept_state(ssl)
+    }
+
+    /// The device's side of an end-to-end session.
+    /// - Parameter protocolName: the one name by which a client may come (ALPN); 1 to 255 bytes.
+    package init(acceptingOn socket: CInt, endToEnd context: TLSContext, protocolName: String) throws(TLSError) {
+        guard let name = TLSProtocolName(protocolName) else { throw .failed("no valid protocol name") }
+        let session = try Self.open(socket, context)
+        guard name.expect(in: session) else {
+            let error = TLSError.take()
+            SSL_free(session)
+            throw error
+        }
+        SSL_set_accept_state(session)
+        self.context = context
+        notes = nil
+        self.name = name
+        ssl = session
+    }
+
+    /// The service's side of an end-to-end session; sends no SNI.
+    /// - Parameters:
+    ///   - peer: names the other end in the cache of tickets.
+    ///   - protocolName: the one name to offer (ALPN); 1 to 255 bytes.
+    package init(
+        connectingOn socket: CInt, endToEnd context: TLSContext, peer: String, protocolName: String, cache: TLSSessionCache?
+    ) throws(TLSError) {
+        guard let name = TLSProtocolName(protocolName) else { throw .failed("no valid protocol name") }
+        let session = try Self.open(socket, context)
+        let notes = TLSClientNotes(host: peer, context: context, cache: cache)
+        guard name.offer(in: session), notes.attach(to: session) else {
+            let error = TLSError.take()
+            SSL_free(session)
+            throw error
+        }
+        SSL_set_connect_state(session)
+        self.context = context
+        self.notes = notes
+        self.name = name
+        ssl = session
     }
 
     /// The client's side: sends `host` as SNI unless it is an address, and verifies the certificate against it.
@@ -46,6 +87,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         SSL_set_connect_state(session)
         self.context = context
         self.notes = notes
+        name = nil
         ssl = session
     }
 
@@ -69,6 +111,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     package func handshake() throws(TLSError) -> TLSProgress {
         let result = SSL_do_handshake(ssl)
         if result == 1 {
+            if let name, !name.isChosen(by: ssl) { throw .failed("the other end did not name the stream") }
             // The chain went into the ticket; without this it would stay in memory a second time.
             if notes == nil, !isResumed, let session = SSL_get_session(ssl) { SSL_SESSION_set1_ticket_appdata(session, nil, 0) }
             return .done(0)
@@ -111,6 +154,18 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         case 1: return .closed
         default: return try verdict(result)
         }
+    }
+
+    /// Says close_notify and, once that is out, lets nothing more of this session reach the wire: not an answer to what is still read, a
+    /// KeyUpdate for one. From then on bytes that are sent on the socket are the caller's own. `read` goes on until it says `closed`;
+    /// only then are the bytes that come the caller's own, and none of them has been taken (RFC 8446 section 6.1). Wants a context without
+    /// read-ahead. Call again after `blocked`, and not after anything else.
+    package func leave() throws(TLSError) -> TLSProgress {
+        let progress = try sayGoodbye()
+        if case .blocked = progress { return progress }
+        guard let nowhere = BIO_new(BIO_s_null()) else { throw .failed("out of memory") }
+        SSL_set0_wbio(ssl, nowhere)
+        return progress
     }
 
     /// Everything the peer presented, leaf first, as DER; empty when it showed none. On a server also for a resumed session.
