@@ -30,6 +30,8 @@ open class Connection: Source {
     /// Whether a failure of the socket ends the connection at once even while it is paused, and with it what was not read yet.
     /// Otherwise it comes to light in its turn, behind the input.
     package final var failsWhilePaused = false
+    /// Whether a connection that does not end in order sends RST, and over TLS no close_notify: what was sent is then no whole.
+    package final var resetsOnFailure = false
     /// How long the handshake may take; nil: for ever. Then `expired` is called, and `opened` sets deadlines of its own.
     package final var openingMilliseconds: Int?
     /// How long a connection that is to finish waits for a peer that takes nothing; nil: for ever. Then it is broken off.
@@ -168,8 +170,12 @@ open class Connection: Source {
     package final func end(_ reason: CloseReason, on reactor: Reactor) {
         guard !hasEnded else { return }
         hasEnded = true
-        // A client that sees TLS cut without close_notify may take it for an attack and not come back.
-        if reason == .aborted, isOpened { channel?.sayGoodbye() }
+        if resetsOnFailure {
+            if reason != .finished { channel?.resetOnClose() }
+        } else if reason == .aborted, isOpened {
+            // A client that sees TLS cut without close_notify may take it for an attack and not come back.
+            channel?.sayGoodbye()
+        }
         reactor.remove(self, descriptor: descriptor)
         channel = nil
         closed(reason, on: reactor)
@@ -194,7 +200,9 @@ open class Connection: Source {
                 try opened(&channel, on: reactor)
                 if hasEnded { return }
             }
-            if failsWhilePaused, channel.isPaused, !readiness.isDisjoint(with: .hangup) { try channel.transport.checkError() }
+            if channel.hasInputEnded || (failsWhilePaused && channel.isPaused), !readiness.isDisjoint(with: .hangup) {
+                try channel.transport.checkError()
+            }
             takeLate(&channel)
             try channel.flush()
             if isLingering {
@@ -211,8 +219,10 @@ open class Connection: Source {
                 return bared(channel.bared(), on: reactor)
             }
         } catch let error as TransportError {
+            if resetsOnFailure { channel.resetOnClose() }
             return end(.failed(error), on: reactor)
         } catch {
+            if resetsOnFailure { channel.resetOnClose() }
             try? channel.flush()  // the refusal may have been written already
             return end(.refused("\(error)"), on: reactor)
         }
@@ -274,6 +284,7 @@ open class Connection: Source {
 
 extension Channel {
     fileprivate mutating func enqueue(_ bytes: RawSpan) { output.append(bytes) }
+    fileprivate func resetOnClose() { transport.resetOnClose() }
     fileprivate func sayGoodbye() { _ = transport.finishWriting() }
 }
 

@@ -52,7 +52,7 @@ final class ForwardedConnection {
                 "received": "\(report.bytesToLocal)",
             ])
         switch report.end {
-        case .broken, .protocolError: forwarding?.complain("\(target): \(report.end)", on: reactor)
+        case .broken, .protocolError, .alert: forwarding?.complain("\(target): \(report.end)", on: reactor)
         case .orderly, .localReset, .peerReset, .refused, .aborted: break
         }
         if let opening {

@@ -3,8 +3,8 @@ import Connections
 import LinuxIO
 import Wire
 
-/// One local connection and the leg that carries it: bytes become masked binary messages on the leg, messages become bytes
-/// (device-streams 6.5 to 6.8). The client's side of a leg, for the agent and for the service proxy alike.
+/// One local connection and the leg that carries it, for the agent and for the service proxy alike. On a WebSocket bytes become masked
+/// binary messages, and messages become bytes (device-streams 6.5 to 6.8); what an end-to-end session has instead is with `SealedLeg`.
 ///
 /// First only the local side is there. Nothing is read from it, but it is noticed when it breaks. `join` adds the leg; both live
 /// on one reactor. A side that does not read stops the reading of the other side, and nothing else; what waits here is bounded.
@@ -26,6 +26,8 @@ package final class LocalBridge {
         case peerReset
         /// The leg ended before its time; why.
         case broken(String)
+        /// The peer of the end-to-end session gave up with an alert; in its words.
+        case alert(String)
         /// The hub's bytes were no WebSocket; what was wrong.
         case protocolError(WebSocketError)
         /// `refuse` was called: no leg came to be.
@@ -40,6 +42,7 @@ package final class LocalBridge {
             case .localReset: "local connection reset"
             case .peerReset: "reset by the other side"
             case .broken(let reason): "stream broke: \(reason)"
+            case .alert(let words): "stream broke: the peer refused: \(words)"
             case .protocolError(let error): "protocol error: \(error)"
             case .refused: "refused"
             case .aborted: "stopped"
@@ -58,14 +61,13 @@ package final class LocalBridge {
     package static let resetCode: UInt16 = 4000
 
     private var local: LocalEnd?
-    private var leg: LegEnd?
+    private var leg: ClientLeg?
     private var ended: ((LocalBridge, Report, Reactor) -> Void)?
     private(set) var reason: End?
-    private var isHalfClosing = false
-    private var hasLocalEnded = false, hasLegEnded = false
+    private var hasLocalEnded = false
+    private(set) var hasLegEnded = false
     private(set) var isCloseSent = false, isCloseReceived = false
     private var isLocalDismissed = false
-    private var keys = MaskKeys()
     /// Payload bytes so far.
     package private(set) var bytesFromLocal: UInt64 = 0, bytesToLocal: UInt64 = 0
     /// The local peer's address; nil for a socket of another family.
@@ -98,11 +100,24 @@ package final class LocalBridge {
     ///   - isHalfClosing: both ends have chosen `half-close`.
     package func join(_ channel: consuming Channel, isHalfClosing: Bool, on reactor: Reactor) {
         guard leg == nil else { return }
+        join(WebSocketClientLeg(Self.prepare(channel), isHalfClosing: isHalfClosing), on: reactor)
+    }
+
+    /// Adds a leg that carries an end-to-end session without framing, and lets the bytes flow.
+    /// - Parameter channel: over TLS, its handshake over and the peer's identity checked.
+    package func join(sealed channel: consuming Channel, on reactor: Reactor) {
+        guard leg == nil else { return }
+        join(SealedLeg(Self.prepare(channel)), on: reactor)
+    }
+
+    private static func prepare(_ channel: consuming Channel) -> Channel {
         var channel = channel
         channel.readsWhileOutputWaits = true
         channel.transport.keepAlive()
-        self.isHalfClosing = isHalfClosing
-        let leg = LegEnd(channel)
+        return channel
+    }
+
+    private func join(_ leg: ClientLeg, on reactor: Reactor) {
         self.leg = leg
         leg.bridge = self
         leg.start(on: reactor)
@@ -144,9 +159,7 @@ package final class LocalBridge {
     private func sendClose(_ code: UInt16?, on reactor: Reactor) {
         guard !isCloseSent, let leg else { return }
         isCloseSent = true
-        let key = keys.next()
-        leg.send(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, maskKey: key, into: &$0) }
-        leg.awaitEnd(on: reactor)
+        leg.close(code, on: reactor)
     }
 
     /// Flushes what waits for the local side, then ends it; what it still sends is dropped.
@@ -162,13 +175,7 @@ package final class LocalBridge {
     func receivedLocally(_ bytes: RawSpan, on reactor: Reactor) -> Bool {
         guard let leg, !isCloseSent else { return false }
         bytesFromLocal &+= UInt64(bytes.byteCount)
-        var rest = bytes
-        while rest.byteCount > 0 {
-            let part = rest.extracting(first: min(rest.byteCount, 65536))
-            rest = rest.extracting(droppingFirst: part.byteCount)
-            let key = keys.next()
-            leg.send(on: reactor) { WebSocketFrameHeader.encodeFrame(.binary, part, maskKey: key, into: &$0) }
-        }
+        leg.carry(bytes, on: reactor)
         return leg.queuedBytes >= Channel.highWater
     }
 
@@ -176,13 +183,9 @@ package final class LocalBridge {
         guard !hasLocalEnded, let leg else { return }
         hasLocalEnded = true
         guard !isCloseSent else { return }
-        guard isHalfClosing else {
+        guard leg.endDirection(on: reactor) else {
             settle(on: .orderly)
             return sendClose(WebSocketClose.normal, on: reactor)
-        }
-        let key = keys.next()
-        leg.send(on: reactor) {
-            WebSocketFrameHeader(opcode: .binary, maskKey: key, payloadLength: 0).encode(into: &$0)
         }
         endIfBothEnded(on: reactor)
     }
@@ -207,46 +210,36 @@ package final class LocalBridge {
 
     // What the leg does
 
-    /// Takes one event of the leg; whether it should stop reading for now.
-    func received(_ event: WebSocketEvent, of bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws(WebSocketError) {
-        switch event {
-        case .dataBegin(let opcode, let fin, let length):
-            guard length == 0 else {
-                // Whoever has ended his direction says no more in it.
-                if hasLegEnded { throw .messageInterrupted }
-                return
-            }
-            if isHalfClosing, fin, opcode == .binary, !hasLegEnded {
-                hasLegEnded = true
-                local?.finishWriting(on: reactor)
-                endIfBothEnded(on: reactor)
-            }
-        case .payload(let range):
-            guard let local, !isLocalDismissed else { return }
-            bytesToLocal &+= UInt64(range.count)
-            local.send(bytes.extracting(range), on: reactor)
-            if local.queuedBytes >= Channel.highWater { channel.pause() }
-        case .control(.ping, let payload):
-            // Somebody who pings and does not read gets no answer; a Pong may be left out when a newer one is due.
-            if !isCloseSent, channel.output.count < Channel.highWater {
-                WebSocketFrameHeader.encodePong(payload, maskKey: keys.next(), into: &channel.output)
-            }
-        case .control: return  // an unsolicited Pong
-        case .close(let code, _):
-            isCloseReceived = true
-            sendClose(code, on: reactor)
-            leg?.finishLingering(on: reactor)
-            switch code {
-            case nil, WebSocketClose.normal:
-                settle(on: .orderly)
-                dismissLocal(on: reactor)
-            case Self.resetCode:
-                settle(on: .peerReset)
-                local?.reset(on: reactor)
-            case let code?:
-                settle(on: .broken("closed with code \(code)"))
-                local?.reset(on: reactor)
-            }
+    /// Takes the peer's bytes to the local side; whether it wants no more for now.
+    func deliver(_ bytes: RawSpan, on reactor: Reactor) -> Bool {
+        guard let local, !isLocalDismissed else { return false }
+        bytesToLocal &+= UInt64(bytes.byteCount)
+        local.send(bytes, on: reactor)
+        return local.queuedBytes >= Channel.highWater
+    }
+
+    /// The peer's local side says no more.
+    func legDirectionEnded(on reactor: Reactor) {
+        guard !hasLegEnded else { return }
+        hasLegEnded = true
+        local?.finishWriting(on: reactor)
+        endIfBothEnded(on: reactor)
+    }
+
+    func legSaidClose(_ code: UInt16?, on reactor: Reactor) {
+        isCloseReceived = true
+        sendClose(code, on: reactor)
+        leg?.finishLingering(on: reactor)
+        switch code {
+        case nil, WebSocketClose.normal:
+            settle(on: .orderly)
+            dismissLocal(on: reactor)
+        case Self.resetCode:
+            settle(on: .peerReset)
+            local?.reset(on: reactor)
+        case let code?:
+            settle(on: .broken("closed with code \(code)"))
+            local?.reset(on: reactor)
         }
     }
 
@@ -277,6 +270,26 @@ package final class LocalBridge {
             }
         }
         reportIfOver(on: reactor)
+    }
+
+    /// Bytes may be missing, either way, unless the leg was closed because both sides had ended.
+    func sealedLegClosed(_ closing: CloseReason, on reactor: Reactor) {
+        leg = nil
+        switch closing {
+        case .finished where isCloseSent: break
+        case .failed(let error) where error.isReset: breakOff(.peerReset, on: reactor)
+        case .failed(.tls(.alert(let words))): breakOff(.alert(words), on: reactor)
+        case .failed(let error): breakOff(.broken(error.description), on: reactor)
+        case .refused(let text): breakOff(.broken(text), on: reactor)
+        case .finished: breakOff(.broken("connection ended"), on: reactor)
+        case .aborted: breakOff(.aborted, on: reactor)
+        }
+        reportIfOver(on: reactor)
+    }
+
+    private func breakOff(_ end: End, on reactor: Reactor) {
+        if reason == nil || reason == .orderly { reason = end }
+        local?.reset(on: reactor)
     }
 
     private func endIfBothEnded(on reactor: Reactor) {
