@@ -1,4 +1,3 @@
-import Bytes
 import Connections
 import LinuxIO
 import Wire
@@ -21,8 +20,7 @@ package final class WebSocketUpgrade {
     package typealias Answer = (consuming Result<UpgradedChannel, DialError>, Reactor) -> Void
 
     private var answer: Answer?
-    private var dial: HubDial?
-    private var asking: Asking?
+    private var attempt: UpgradeAttempt?
 
     /// Starts at once; the answer comes later, from the reactor's loop.
     /// - Parameters:
@@ -37,97 +35,56 @@ package final class WebSocketUpgrade {
         connectMilliseconds: Int = 15_000, withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
     ) {
         self.answer = answer
-        let place = place ?? url.authority
-        dial = HubDial(
-            to: place, through: access, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds, on: reactor
-        ) { [self] result, reactor in
-            dial = nil
-            switch consume result {
-            case .failure(let error): finish(.failure(error), on: reactor)
-            case .success(let channel):
-                let asking = Asking(channel, of: self, url: url, bearer: bearer, subprotocols: subprotocols)
-                self.asking = asking
-                asking.start(on: reactor)
-                reactor.setDeadline(of: asking, inMilliseconds: milliseconds)
-            }
-        }
+        attempt = UpgradeAttempt(
+            to: place ?? url.authority, through: access, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds,
+            on: reactor,
+            ask: { [self] channel in
+                WebSocketQuestion(channel, to: url, bearer: bearer, subprotocols: subprotocols) { [self] result, reactor in
+                    finish(result, on: reactor)
+                }
+            },
+            failed: { [self] error, reactor in finish(.failure(error), on: reactor) })
     }
 
     /// Gives up without an answer.
     package func cancel(on reactor: Reactor) {
         answer = nil
-        dial.take()?.cancel(on: reactor)
-        asking.take()?.abort(on: reactor)
+        attempt.take()?.cancel(on: reactor)
     }
 
-    fileprivate func finish(_ result: consuming Result<UpgradedChannel, DialError>, on reactor: Reactor) {
-        asking = nil
+    private func finish(_ result: consuming Result<UpgradedChannel, DialError>, on reactor: Reactor) {
+        attempt = nil
         answer.take()?(result, reactor)
     }
 }
 
-/// The connection while the request is out and the answer not yet complete.
-private final class Asking: Connection {
-    private var upgrade: WebSocketUpgrade?
-    private let place: String
-    private let request: HTTPRequestHead
+private final class WebSocketQuestion: UpgradeQuestion {
     private let key = WebSocketHandshake.randomKey()
     private let subprotocols: [String]
     private var chosen: (subprotocol: String?, hubSeconds: Int64?)
-    private var failure: DialError?
+    private var answer: WebSocketUpgrade.Answer?
 
-    init(_ channel: consuming Channel, of upgrade: WebSocketUpgrade, url: StreamURL, bearer: String?, subprotocols: [String]) {
-        self.upgrade = upgrade
+    init(
+        _ channel: consuming Channel, to url: StreamURL, bearer: String?, subprotocols: [String], answer: @escaping WebSocketUpgrade.Answer
+    ) {
         self.subprotocols = subprotocols
-        place = url.authority.description
+        self.answer = answer
         var headers = HTTPHeaders()
         if let bearer { headers.add("Authorization", "Bearer \(bearer)") }
-        request = WebSocketHandshake.request(to: url, key: key, subprotocols: subprotocols, headers: headers)
-        super.init(channel)
+        super.init(
+            channel, asking: WebSocketHandshake.request(to: url, key: key, subprotocols: subprotocols, headers: headers),
+            of: url.authority.description
+        ) { error, reactor in answer(.failure(error), reactor) }
     }
 
-    override func opened(_ channel: inout Channel, on reactor: Reactor) throws { request.encode(into: &channel.output) }
-
-    override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
-        do {
-            guard case .complete(let head, let consumed) = try HTTPResponseHead.parse(bytes) else { return 0 }
-            let subprotocol = try WebSocketHandshake.check(head, key: key, subprotocols: subprotocols)
-            chosen = (subprotocol, head.headers["Date"].flatMap(HTTPDate.parse))
-            channel.handOn()
-            return consumed
-        } catch WebSocketHandshake.Failure.refused(let status) {
-            throw note(.refused(place: place, status: status))
-        } catch let error as HTTPError {
-            throw note(.malformed(place: place, reason: "does not answer as a hub: \(error)"))
-        } catch {
-            throw note(.malformed(place: place, reason: "answered the upgrade to WebSocket wrongly"))
-        }
-    }
-
-    private func note(_ error: DialError) -> DialError {
-        failure = error
-        return error
-    }
-
-    override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
-        throw note(.cut(place: place, reason: "hung up without an answer", answerBegun: false))
-    }
-
-    override func expired(on reactor: Reactor) {
-        failure = .timedOut(place: place)
-        abort(on: reactor)
+    override func accept(_ head: HTTPResponseHead, _ channel: inout Channel) throws {
+        let subprotocol = try WebSocketHandshake.check(head, key: key, subprotocols: subprotocols)
+        chosen = (subprotocol, head.headers["Date"].flatMap(HTTPDate.parse))
+        channel.handOn()
     }
 
     override func handedOn(_ channel: consuming Channel, on reactor: Reactor) {
-        let result = UpgradedChannel(channel: channel, subprotocol: chosen.subprotocol, hubSeconds: chosen.hubSeconds)
-        upgrade.take()?.finish(.success(result), on: reactor)
+        answer.take()?(
+            .success(UpgradedChannel(channel: channel, subprotocol: chosen.subprotocol, hubSeconds: chosen.hubSeconds)), reactor)
     }
-
-    override func closed(_ reason: CloseReason, on reactor: Reactor) {
-        let text = if case .failed(let error) = reason { "\(error)" } else { "the connection ended" }
-        upgrade.take()?.finish(.failure(failure ?? .cut(place: place, reason: text, answerBegun: false)), on: reactor)
-    }
-
-    override func drain(on reactor: Reactor) {}
-    override var isBackground: Bool { true }
 }

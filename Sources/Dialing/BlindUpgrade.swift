@@ -1,0 +1,61 @@
+import Connections
+import LinuxIO
+import Wire
+
+/// Opens a blind leg as a client: reaches the hub, asks for the upgrade, checks the 101 and leaves TLS (iotstream-protocol(7)). Answers
+/// once, with the socket on which from then on both directions are the caller's own.
+package final class BlindUpgrade {
+    package typealias Answer = (consuming Result<BareSocket, DialError>, Reactor) -> Void
+
+    private var answer: Answer?
+    private var attempt: UpgradeAttempt?
+
+    /// Starts at once; the answer comes later, from the reactor's loop.
+    /// - Parameters:
+    ///   - url: where the leg belongs, as the hub has named it.
+    ///   - bearer: the leg's token.
+    ///   - connectMilliseconds: for the TCP connection alone.
+    ///   - milliseconds: for reaching the hub; as much again for its answer and for leaving TLS.
+    @discardableResult
+    package init(
+        to url: StreamURL, through access: HubAccess, bearer: String, connectMilliseconds: Int = 15_000,
+        withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
+    ) {
+        self.answer = answer
+        attempt = UpgradeAttempt(
+            to: url.authority, through: access, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds, on: reactor,
+            ask: { [self] channel in
+                BlindQuestion(channel, to: url, bearer: bearer) { [self] result, reactor in finish(result, on: reactor) }
+            },
+            failed: { [self] error, reactor in finish(.failure(error), on: reactor) })
+    }
+
+    /// Gives up without an answer.
+    package func cancel(on reactor: Reactor) {
+        answer = nil
+        attempt.take()?.cancel(on: reactor)
+    }
+
+    private func finish(_ result: consuming Result<BareSocket, DialError>, on reactor: Reactor) {
+        attempt = nil
+        answer.take()?(result, reactor)
+    }
+}
+
+private final class BlindQuestion: UpgradeQuestion {
+    private var answer: BlindUpgrade.Answer?
+
+    init(_ channel: consuming Channel, to url: StreamURL, bearer: String, answer: @escaping BlindUpgrade.Answer) {
+        self.answer = answer
+        super.init(channel, asking: BlindHandshake.request(to: url, bearer: bearer), of: url.authority.description) { error, reactor in
+            answer(.failure(error), reactor)
+        }
+    }
+
+    override func accept(_ head: HTTPResponseHead, _ channel: inout Channel) throws {
+        try BlindHandshake.check(head)
+        channel.bare()
+    }
+
+    override func bared(_ socket: consuming BareSocket, on reactor: Reactor) { answer.take()?(.success(socket), reactor) }
+}
