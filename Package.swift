@@ -70,11 +70,12 @@ let package = Package(
         room("Streams", knows: ["Wire", "Bytes"]),
         room("Relay", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Dialing", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
 
         room("Hub", knows: ["Streams", "Relay", "Registry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Agent", knows: ["CLinux", "Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Proxy", knows: ["Relay", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         .executableTarget(
             name: "iotstream",
@@ -98,6 +99,7 @@ let package = Package(
         tests(of: "Dialing", with: ["ServerDouble", "Connections", "Wire", "LinuxIO"]),
         tests(of: "Agent", with: ["ServerDouble", "Dialing", "Connections", "Wire", "LinuxIO"]),
         tests(of: "Proxy", with: ["ServerDouble", "Relay", "Dialing", "Connections", "Console", "Wire", "LinuxIO"]),
+        tests(of: "Trust", with: ["TLS", "LinuxIO", "Wire"]),
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),

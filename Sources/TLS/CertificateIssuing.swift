@@ -95,6 +95,19 @@ extension Certificate {
         return try draft.signed(with: key)
     }
 
+    /// Makes a certificate that only carries a key from one end of a stream to the other: self-signed, no CA, any use, without an end
+    /// (RFC 5280 section 4.1.2.5), so that no clock matters. Whoever gets it looks at the key alone.
+    /// - Parameter commonName: for people to read; what is longer than 64 characters is cut.
+    package static func bearer(of key: PrivateKey, commonName: String) throws(CertificateError) -> Certificate {
+        let draft = try CertificateDraft()
+        try draft.setSubject(String(String.UnicodeScalarView(commonName.unicodeScalars.prefix(64))))
+        try draft.setPublicKey(of: key.raw)
+        try draft.setValidity(from: 1_577_836_800, until: CertificateDraft.end(of: .max, from: 0))
+        try draft.setIssuer(draft.raw)
+        try draft.addKeyIdentifiers(draft.raw)
+        return try draft.signed(with: key)
+    }
+
     /// A self-signed certificate once more, with a new validity and serial number.
     package func renewedBySelf(key: PrivateKey, seconds: Int64, now: Int64) throws(CertificateError) -> Certificate {
         guard key.matches(self) else { throw .keyMismatch }

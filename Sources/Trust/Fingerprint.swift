@@ -1,0 +1,28 @@
+import TLS
+import Wire
+
+/// Names a public key: SHA-256 over its DER SubjectPublicKeyInfo. Prints as `SHA256:` and 43 characters of unpadded Base64.
+package struct Fingerprint: Hashable, Sendable, CustomStringConvertible {
+    /// 32 bytes.
+    package let digest: [UInt8]
+    private static let prefix = "SHA256:"
+
+    /// Reads what `description` writes: that spelling and no other.
+    package init?(_ text: some StringProtocol) {
+        guard text.hasPrefix(Self.prefix), text.utf8.count == Self.prefix.utf8.count + 43,
+            let digest = Base64.decode(String(text.dropFirst(Self.prefix.count)) + "="), digest.count == 32
+        else { return nil }
+        self.digest = digest
+    }
+
+    /// The key that the certificate carries.
+    package init(of certificate: Certificate) throws(CertificateError) { digest = try certificate.publicKeySHA256() }
+
+    /// The key's public half.
+    package init(of key: PrivateKey) throws(CertificateError) { digest = try key.publicKeySHA256() }
+
+    /// The key in one certificate as DER.
+    package init(certificateDER: [UInt8]) throws(CertificateError) { try self.init(of: Certificate(der: certificateDER)) }
+
+    package var description: String { Self.prefix + Base64.encode(digest).prefix(43) }
+}

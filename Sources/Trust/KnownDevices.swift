@@ -1,0 +1,143 @@
+import Glibc
+import LinuxIO
+import Synchronization
+import Wire
+
+/// The keys that devices have shown, in a file that people may edit: what is written there at the first stream counts from then on.
+///
+/// Empty lines and lines that begin with `#` mean nothing. Of several lines for one device any may fit. A line that cannot be read is
+/// reported once and costs nobody else anything; but one that names a device without a key stops streams to that device, so that a
+/// damaged file never makes an old acquaintance a new one.
+package final class KnownDevices: Sendable {
+    /// What the file says of a key.
+    package enum Verdict: Equatable, Sendable {
+        case known
+        /// Nothing is written of this device.
+        case new
+        /// The device has another key there: at this line (from 1), the last one of the device.
+        case changed(line: Int, old: Fingerprint)
+    }
+
+    /// A pin and where it stands.
+    package struct Entry: Equatable, Sendable {
+        /// From 1.
+        package let line: Int
+        package let pin: PinnedKey
+    }
+
+    package let path: String
+    private let complain: @Sendable (String) -> Void
+    private let state = Mutex(State())
+
+    private struct State {
+        var complained: Set<String> = []
+        /// What could not be written down is remembered for as long as the process runs.
+        var unwritten: [PinnedKey] = []
+    }
+
+    /// - Parameter complain: gets one line for each line of the file that cannot be read, once.
+    package init(path: String, complain: @escaping @Sendable (String) -> Void = { _ in }) {
+        self.path = path
+        self.complain = complain
+    }
+
+    /// Compares with what the file says now.
+    /// - Parameter hub: host, and port where it is not 443.
+    /// Throws when the file is there and cannot be read, or says something about the device that cannot be understood.
+    package func verdict(hub: HostPort, device: ClientIdentity, fingerprint: Fingerprint) throws(TrustError) -> Verdict {
+        let pins = try pins(hub: hub, device: device)
+        if pins.contains(where: { $0.pin.fingerprint == fingerprint }) { return .known }
+        let old = pins.last
+        let unwritten = state.withLock { $0.unwritten }.filter { $0.hub == PinnedKey.name(of: hub) && $0.device == device }
+        if unwritten.contains(where: { $0.fingerprint == fingerprint }) { return .known }
+        if let old { return .changed(line: old.line, old: old.pin.fingerprint) }
+        return unwritten.last.map { .changed(line: 0, old: $0.fingerprint) } ?? .new
+    }
+
+    /// What is written of one device; empty when it is a stranger.
+    package func pins(hub: HostPort, device: ClientIdentity) throws(TrustError) -> [Entry] {
+        let (entries, damaged) = try read()
+        let name = PinnedKey.name(of: hub)
+        let own = entries.filter { $0.pin.hub == name && $0.pin.device == device }
+        if own.isEmpty, let line = damaged.first(where: { $0.hub == name && $0.device == device })?.line {
+            throw TrustError(.malformed, "\(path):\(line): the key of \(device) cannot be read", "mend the line or remove it")
+        }
+        return own
+    }
+
+    /// Every pin of the file, in its order.
+    package func all() throws(TrustError) -> [Entry] { try read().entries }
+
+    /// Writes down the key of a stranger, behind what others may have written meanwhile.
+    /// Throws when the file cannot be written; the key is remembered all the same, as long as the process lives.
+    /// - Parameter comment: one line.
+    /// - Returns: whether the key is there now; false when somebody was faster with another key of the same device.
+    @discardableResult
+    package func remember(
+        hub: HostPort, device: ClientIdentity, fingerprint: Fingerprint, comment: String = ""
+    ) throws(TrustError) -> Bool {
+        let pin = PinnedKey(hub: hub, device: device, fingerprint: fingerprint, comment: comment)
+        var isThere = true
+        do throws(SystemError) {
+            try LineFile(path: path).edit { lines in
+                let others = lines.compactMap { try? PinnedKey(parsing: $0) }.filter { $0.hub == pin.hub && $0.device == pin.device }
+                if others.isEmpty { return lines + [pin.line] }
+                isThere = others.contains { $0.fingerprint == pin.fingerprint }
+                return nil
+            }
+        } catch {
+            state.withLock { $0.unwritten.append(pin) }
+            throw TrustError(error, path)
+        }
+        return isThere
+    }
+
+    /// Takes out every line of a device, of one hub or of all; comments and everybody else's lines stay.
+    /// - Returns: how many lines there were.
+    package func remove(device: ClientIdentity, hub: HostPort? = nil) throws(TrustError) -> Int {
+        guard Files.exists(path) else { return 0 }
+        var removed = 0
+        let name = hub.map { PinnedKey.name(of: $0) }
+        do throws(SystemError) {
+            try LineFile(path: path).edit { lines in
+                let kept = lines.filter { line in
+                    let (itsHub, itsDevice): (String, ClientIdentity)
+                    do throws(PinnedKey.Malformed) {
+                        guard let pin = try PinnedKey(parsing: line) else { return true }
+                        (itsHub, itsDevice) = (pin.hub, pin.device)
+                    } catch {
+                        guard case .keyless(let hub, let device) = error else { return true }
+                        (itsHub, itsDevice) = (hub, device)
+                    }
+                    return itsDevice != device || (name != nil && itsHub != name)
+                }
+                removed = lines.count - kept.count
+                return removed == 0 ? nil : kept
+            }
+        } catch {
+            throw TrustError(error, path)
+        }
+        return removed
+    }
+
+    private typealias Damaged = (line: Int, hub: String, device: ClientIdentity)
+
+    private func read() throws(TrustError) -> (entries: [Entry], damaged: [Damaged]) {
+        let lines: [String]
+        do throws(SystemError) { lines = try LineFile(path: path).lines() ?? [] } catch { throw TrustError(error, path) }
+        var entries: [Entry] = [], damaged: [Damaged] = []
+        for (index, line) in lines.enumerated() {
+            do throws(PinnedKey.Malformed) {
+                if let pin = try PinnedKey(parsing: line) { entries.append(Entry(line: index + 1, pin: pin)) }
+            } catch {
+                if case .keyless(let hub, let device) = error { damaged.append((index + 1, hub, device)) }
+                report("\(path):\(index + 1): \(error.reason)")
+            }
+        }
+        return (entries, damaged)
+    }
+
+    private func report(_ text: String) {
+        if state.withLock({ $0.complained.insert(text).inserted }) { complain(text) }
+    }
+}
