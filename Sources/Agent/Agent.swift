@@ -10,6 +10,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     private let reread: () throws(Failure) -> AgentSettings
     private var session: HubSession?
     private var desk: RequestDesk?
+    private var spares: SpareConnections?
     private var openings: [ObjectIdentifier: StreamOpening] = [:]
     /// Requests before the person, by the link on which their answer goes out.
     private var waiting: [(paper: WaitingRequest, request: StreamRequest, link: MQTTLink)] = []
@@ -86,6 +87,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
             StreamOpening.reject(request, "the agent is shutting down", over: link, on: reactor)
         }
         for opening in Array(openings.values) { opening.reject("the agent is shutting down", on: reactor) }
+        spares.take()?.stop(on: reactor)
         session?.stop(on: reactor)
         let limit = settings.drainSeconds * 1000
         Timer(on: reactor) { [self] _, reactor in
@@ -102,6 +104,8 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         Output.tell("iotstream agent: \(text)")
         ServiceNotification.send(hasNotified ? "STATUS=\(text)" : "READY=1\nSTATUS=\(text)")
         hasNotified = true
+        spares.take()?.stop(on: reactor)
+        if settings.warm > 0 { spares = SpareConnections(settings.warm, to: place, through: settings.hub.access, on: reactor) }
     }
 
     /// An absent hub is no reason to hold up a machine's start.
@@ -114,6 +118,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     var isAnswering: Bool { !waiting.isEmpty || !undecided.isEmpty }
 
     func lost(_ link: MQTTLink, on reactor: Reactor) {
+        spares.take()?.stop(on: reactor)  // if the path is gone they are dead, and do not know it yet
         for entry in waiting where entry.link === link { entry.paper.cancel(on: reactor) }
         waiting.removeAll { $0.link === link }
         for opening in Array(openings.values) { opening.linkLost(link, on: reactor) }

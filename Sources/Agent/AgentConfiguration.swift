@@ -17,6 +17,7 @@ enum AgentConfiguration {
         .init("max-streams", .integer(1...1_000_000)),
         .init("token-lifetime", .seconds),
         .init("drain-seconds", .seconds),
+        .init("warm", .integer(0...64)),
         .init("state", .text),
     ])
 }

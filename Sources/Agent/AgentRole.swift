@@ -27,6 +27,7 @@ package enum AgentRole {
                 completion: .words(["websocket", "mqtt"])),
             .value("mqtt-port", "PORT", "the hub's MQTT port for --transport mqtt (default 8883)"),
             .value("max-streams", "N", "streams at the same time (default 2000)"),
+            .value("warm", "N", "keep connections to the hub ready for N new streams, up to 64 (default 0)"),
         ],
         examples: [
             Example(

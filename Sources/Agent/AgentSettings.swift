@@ -14,6 +14,8 @@ struct AgentSettings: Sendable {
     /// Streams, requests on their way included.
     var streamLimit: Int
     var drainSeconds: Int
+    /// Streams for which connections to the hub are kept ready.
+    var warm: Int
     var runDirectory: String
 
     /// Reads the configuration file, the connection string and what they name. Run again for SIGHUP.
@@ -74,6 +76,7 @@ struct AgentSettings: Sendable {
         askSeconds = try arguments.seconds("ask-timeout", in: 1...300) ?? top?.seconds("ask-timeout") ?? 55
         guard 1...300 ~= askSeconds else { throw wrong("ask-timeout", "takes 1s to 5m", isOption: false) }
         streamLimit = try arguments.integer("max-streams", in: 1...1_000_000) ?? top?.integer("max-streams") ?? 2000
+        warm = try arguments.integer("warm", in: 0...64) ?? top?.integer("warm") ?? 0
         drainSeconds = min(top?.seconds("drain-seconds") ?? 10, 3600)
         runDirectory =
             arguments.text("state") == nil

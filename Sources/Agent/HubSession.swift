@@ -101,8 +101,8 @@ final class HubSession: MQTTLinkOwner {
         let place = place
         if let port = settings.mqttPort {
             dial = HubDial(
-                to: HostPort(host: place.host, port: port), through: settings.access, connectMilliseconds: Self.connectMilliseconds,
-                withinMilliseconds: Self.reachMilliseconds, on: reactor
+                to: HostPort(host: place.host, port: port), through: settings.access, spare: .none,
+                connectMilliseconds: Self.connectMilliseconds, withinMilliseconds: Self.reachMilliseconds, on: reactor
             ) { [self] result, reactor in
                 dial = nil
                 switch consume result {

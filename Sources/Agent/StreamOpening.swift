@@ -68,7 +68,7 @@ final class StreamOpening: Source {
     func start(on reactor: Reactor) {
         reactor.setDeadline(of: self, inMilliseconds: Self.dialMilliseconds)
         let token = token
-        access.resolve(target.host, port: target.port, answerOn: reactor.mailbox) { result, reactor in
+        access.resolve(target.host, port: target.port, on: reactor) { result, reactor in
             (reactor.source(token) as? StreamOpening)?.resolved(result, on: reactor)
         }
     }

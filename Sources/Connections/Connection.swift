@@ -18,7 +18,7 @@ public enum CloseReason: Equatable, Sendable {
 ///
 /// Open, and so public, because roles subclass it.
 open class Connection: Source {
-    private enum Order { case finish, linger, reset, finishWriting, pause, resume }
+    private enum Order { case finish, linger, reset, finishWriting, pause, resume, handOn }
 
     private let descriptor: CInt
     private var channel: Channel?  // nil while it is being worked on, and at the end
@@ -129,6 +129,8 @@ open class Connection: Source {
     package final func pause(on reactor: Reactor) { order(.pause, on: reactor) }
     /// Reads again after `pause`.
     package final func resume(on reactor: Reactor) { order(.resume, on: reactor) }
+    /// Gives the channel to `handedOn`, in the next round of the loop, unless the connection ends before.
+    package final func handOn(on reactor: Reactor) { order(.handOn, on: reactor) }
 
     private func order(_ order: Order, on reactor: Reactor) {
         guard !hasEnded else { return }
@@ -149,6 +151,7 @@ open class Connection: Source {
         case .finishWriting: channel.finishWriting()
         case .pause: channel.pause()
         case .resume: channel.resume()
+        case .handOn: channel.handOn()
         }
     }
 
@@ -268,6 +271,7 @@ open class Connection: Source {
             hasEnded = true
             reactor.remove(self, descriptor: descriptor)
             channel.prepareForMove()
+            if mailbox === reactor.mailbox { return rebuild(channel, reactor).start(on: reactor) }
             return mailbox.adopt(channel, rebuild)
         case .handOn:
             hasEnded = true

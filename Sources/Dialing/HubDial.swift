@@ -3,13 +3,34 @@ import LinuxIO
 import TLS
 import Wire
 
-/// Reaches a hub: resolves its name, dials it or its proxy, and makes the TLS connection. Answers once, with a channel whose
-/// handshake is over, or with why there is none.
+/// Reaches a hub: takes a spare connection where one is kept, else resolves its name, dials it or its proxy, and makes the TLS
+/// connection. Answers once, with a channel whose handshake is over, or with why there is none.
 package final class HubDial: Source {
     package typealias Answer = (consuming Result<Channel, DialError>, Reactor) -> Void
 
+    /// When each part was over, in nanoseconds of `Clock.nanoseconds`; nil for what was not needed.
+    package struct Marks: Sendable {
+        package var began: UInt64 = Clock.nanoseconds
+        package var resolved, connected, tunnelled, encrypted: UInt64?
+        /// Whether the TLS session resumed an earlier one.
+        package var isResumed = false
+    }
+
+    /// Whether a spare connection will do. Whoever takes one makes another attempt, with `none`, should it turn out dead.
+    package enum SpareUse: Sendable {
+        case none
+        /// For a leg of a stream; spare connections are kept to where these go.
+        case leg
+        /// For a request.
+        case request
+    }
+
     /// What is under way and has to be ended with us.
     private enum Step {
+        /// A spare connection is on its way to us.
+        case waiting
+        /// The addresses are known; the next round of the loop goes on with them.
+        case begun([SocketAddress])
         case resolving
         case dialing(Dialer)
         case tunnelling(ProxyTunnel)
@@ -23,6 +44,12 @@ package final class HubDial: Source {
     private let connectMilliseconds: Int
     private var answer: Answer?
     private var step = Step.resolving
+    /// Addresses that are being tried and are an answer of some time ago; and those that have failed.
+    private var remembered: [SocketAddress]?
+    private var refuted: ([SocketAddress], DialError)?
+    /// The connection was a spare one, made some time ago: it may be dead without anybody knowing.
+    package private(set) var isSpare = false
+    package private(set) var marks = Marks()
 
     /// Starts at once; the answer comes later, from the reactor's loop.
     /// - Parameters:
@@ -31,8 +58,8 @@ package final class HubDial: Source {
     ///   - milliseconds: for the whole.
     @discardableResult
     package init(
-        to place: HostPort, through access: HubAccess, connectMilliseconds: Int = 15_000, withinMilliseconds milliseconds: Int = 30_000,
-        on reactor: Reactor, _ answer: @escaping Answer
+        to place: HostPort, through access: HubAccess, spare: SpareUse = .leg, connectMilliseconds: Int = 15_000,
+        withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
     ) {
         self.place = HostPort(host: place.host, port: place.port ?? 443)
         self.access = access
@@ -42,10 +69,54 @@ package final class HubDial: Source {
         super.init()
         reactor.add(self)
         reactor.setDeadline(of: self, inMilliseconds: milliseconds)
-        let token = token, next = proxy?.place ?? self.place
-        access.resolve(next.host, port: next.port ?? 443, answerOn: reactor.mailbox) { result, reactor in
+        if spare != .none, let spares = access.spares(on: reactor),
+            spares.serve(self, to: self.place, isLeg: spare == .leg, on: reactor)
+        {
+            step = .waiting
+        } else {
+            begin(on: reactor)
+        }
+    }
+
+    /// Whom the socket connects to.
+    private var next: HostPort { proxy?.place ?? place }
+
+    private func begin(on reactor: Reactor) {
+        if let known = access.known(next.host, port: next.port ?? 443, on: reactor) {
+            step = .begun(known.addresses)
+            remembered = known.isRemembered ? known.addresses : nil
+            reactor.revisit(self)
+        } else {
+            lookUp(on: reactor)
+        }
+    }
+
+    private func lookUp(on reactor: Reactor) {
+        step = .resolving
+        let token = token
+        access.lookUp(next.host, port: next.port ?? 443, answerOn: reactor.mailbox) { result, reactor in
             (reactor.source(token) as? HubDial)?.resolved(result, on: reactor)
         }
+    }
+
+    public override func ready(_ readiness: Readiness, on reactor: Reactor) {
+        if case .begun(let addresses) = step { dial(addresses, on: reactor) }
+    }
+
+    /// The spare connection that was on its way.
+    func spared(_ channel: consuming Channel, isFresh: Bool, on reactor: Reactor) {
+        guard answer != nil else { return }
+        isSpare = !isFresh
+        encrypted(channel, on: reactor)
+    }
+
+    /// Whether a spare connection is on its way.
+    var isWaiting: Bool { if case .waiting = step { true } else { false } }
+
+    /// No spare connection will come.
+    func spareLost(on reactor: Reactor) {
+        guard case .waiting = step else { return }
+        begin(on: reactor)
     }
 
     /// Gives up without an answer.
@@ -64,28 +135,41 @@ package final class HubDial: Source {
         switch result {
         case .failure(let failure): fail(.unresolved(proxy == nil ? "\(failure)" : "proxy: \(failure)"), on: reactor)
         case .success(let addresses):
-            // The answer may come while the dialer is being made; what it then set must stay.
-            var isAnswered = false
-            let dialer = Dialer(to: addresses, withinMilliseconds: connectMilliseconds, on: reactor) { [self] socket, error, reactor in
-                isAnswered = true
-                dialled(socket, error, on: reactor)
-            }
-            if !isAnswered { step = .dialing(dialer) }
+            if let (tried, error) = refuted.take(), tried == addresses { return fail(error, on: reactor) }
+            dial(addresses, on: reactor)
         }
+    }
+
+    private func dial(_ addresses: [SocketAddress], on reactor: Reactor) {
+        marks.resolved = Clock.nanoseconds
+        // The answer may come while the dialer is being made; what it then set must stay.
+        var isAnswered = false
+        let dialer = Dialer(to: addresses, withinMilliseconds: connectMilliseconds, on: reactor) { [self] socket, error, reactor in
+            isAnswered = true
+            dialled(socket, error, on: reactor)
+        }
+        if !isAnswered { step = .dialing(dialer) }
     }
 
     private func dialled(_ socket: consuming OwnedDescriptor?, _ error: SystemError, on reactor: Reactor) {
         guard answer != nil else { return }
         guard let socket else {
-            let target = proxy.map { "proxy \($0)" } ?? place.description
-            return fail(.unreachable(place: target, reason: error.reason), on: reactor)
+            let target = proxy.map { "proxy \($0)" } ?? place.description,
+                error = DialError.unreachable(place: target, reason: error.reason)
+            access.forget(next.host, port: next.port ?? 443)
+            guard let tried = remembered.take() else { return fail(error, on: reactor) }
+            refuted = (tried, error)  // it may have moved
+            return lookUp(on: reactor)
         }
+        marks.connected = Clock.nanoseconds
         guard let proxy else { return encrypt(socket, on: reactor) }
         do throws(SystemError) {
             step = .tunnelling(
                 try ProxyTunnel(socket, through: proxy, to: place, on: reactor) { [self] result, reactor in
                     switch consume result {
-                    case .success(let socket): encrypt(socket, on: reactor)
+                    case .success(let socket):
+                        marks.tunnelled = Clock.nanoseconds
+                        encrypt(socket, on: reactor)
                     case .failure(let error): fail(error, on: reactor)
                     }
                 })
@@ -109,6 +193,8 @@ package final class HubDial: Source {
 
     fileprivate func encrypted(_ channel: consuming Channel, on reactor: Reactor) {
         step = .over
+        marks.encrypted = Clock.nanoseconds
+        marks.isResumed = channel.transport.isResumed
         guard let answer = answer.take() else { return }
         reactor.remove(self)
         answer(.success(channel), reactor)
@@ -133,7 +219,7 @@ package final class HubDial: Source {
         let last = exchange(&step, with: .over)
         reactor.remove(self)
         switch last {
-        case .resolving, .over: break
+        case .waiting, .begun, .resolving, .over: break
         case .dialing(let dialer): dialer.cancel(on: reactor)
         case .tunnelling(let tunnel): tunnel.cancel(on: reactor)
         case .shakingHands(let handshake): handshake.abort(on: reactor)

@@ -86,21 +86,23 @@ package final class HubExchange {
             ticket.connection = kept
             kept.ask(ticket, isFresh: false, on: reactor)
         } else {
-            dial(for: ticket, on: reactor)
+            dial(for: ticket, mayBeSpare: isRepeatable, on: reactor)
         }
         return ticket
     }
 
-    fileprivate func dial(for ticket: HubExchangeTicket, on reactor: Reactor) {
-        ticket.dial = HubDial(to: place, through: access, on: reactor) { [self] result, reactor in
-            ticket.dial = nil
+    /// - Parameter mayBeSpare: doing the request twice does no harm.
+    fileprivate func dial(for ticket: HubExchangeTicket, mayBeSpare: Bool, on reactor: Reactor) {
+        ticket.dial = HubDial(to: place, through: access, spare: mayBeSpare ? .request : .none, on: reactor) { [self] result, reactor in
+            let dial = ticket.dial.take()
+            ticket.marks = dial?.marks
             switch consume result {
             case .failure(let error): ticket.finish(.failure(error), on: reactor)
             case .success(let channel):
                 let connection = Exchanging(channel, of: self)
                 ticket.connection = connection
                 connection.start(on: reactor)
-                connection.ask(ticket, isFresh: true, on: reactor)
+                connection.ask(ticket, isFresh: dial?.isSpare != true, on: reactor)
             }
         }
     }
@@ -143,6 +145,8 @@ package final class HubExchangeTicket {
     fileprivate let milliseconds: Int
     private var answer: HubExchange.Answer?
     fileprivate var dial: HubDial?
+    /// How the connection came to be, when it was made for this request.
+    package fileprivate(set) var marks: HubDial.Marks?
     fileprivate weak var connection: Exchanging?
 
     fileprivate init(_ request: HubRequest, limit: Int, milliseconds: Int, _ answer: @escaping HubExchange.Answer) {
@@ -183,7 +187,7 @@ private final class Exchanging: Connection {
     }
 
     func ask(_ ticket: HubExchangeTicket, isFresh: Bool, on reactor: Reactor) {
-        guard !hasEnded else { return exchange.dial(for: ticket, on: reactor) }
+        guard !hasEnded else { return exchange.dial(for: ticket, mayBeSpare: false, on: reactor) }
         self.ticket = ticket
         self.isFresh = isFresh
         (head, decoder, hasAnswerBegun) = (nil, nil, false)
@@ -255,7 +259,7 @@ private final class Exchanging: Connection {
                     == .cut(
                         place: place, reason: "hung up before the answer was complete", answerBegun: false)
         {
-            return exchange.dial(for: ticket, on: reactor)
+            return exchange.dial(for: ticket, mayBeSpare: false, on: reactor)
         }
         let text = if case .failed(let error) = reason { "\(error)" } else { "the connection ended" }
         ticket.finish(.failure(failure ?? .cut(place: place, reason: text, answerBegun: hasAnswerBegun)), on: reactor)

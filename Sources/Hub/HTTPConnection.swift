@@ -37,7 +37,8 @@ final class HTTPConnection: Connection {
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive(idleSeconds: 30, intervalSeconds: 5)
-        reactor.setDeadline(of: self, inMilliseconds: core.limits.handshakeSeconds * 1000)
+        // A client may keep a connection ready for its first request as well as for its next one.
+        reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
     }
 
     override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {

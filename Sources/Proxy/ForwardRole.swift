@@ -16,7 +16,7 @@ package enum ForwardRole {
             """,
         options: ServiceSettings.options + [
             .value("bind", "ADDR", "listen on this address (default 127.0.0.1); * is every address"),
-            mode, .json,
+            .value("warm", "N", "keep connections to the hub ready for N new streams, up to 64 (default 0)"), mode, .json,
         ],
         operands: [
             Operand("DEVICE", .one, "the device's id"),

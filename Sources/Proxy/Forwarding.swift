@@ -45,6 +45,7 @@ final class Forwarding {
             opened.append((try listen(mapping, target, on: reactor), target))
         }
         for (place, target) in opened { try announce(place, target) }
+        service.start(warmFor: settings.warm, on: reactor)
         if wantsJSON { try Output.flush() }
         ServiceNotification.send("READY=1")
     }
@@ -117,8 +118,9 @@ final class Forwarding {
     private func reload(on reactor: Reactor) {
         do throws(Failure) {
             settings = try reread()
-            service.exchange.closeIdle(on: reactor)
+            service.stop(on: reactor)
             service = HubService(settings, role: "forward")
+            service.start(warmFor: settings.warm, on: reactor)
             Log.notice("reloaded")
         } catch {
             Output.warn(role: "forward", "\(error.what): the settings stay as they were")

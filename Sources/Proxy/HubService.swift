@@ -8,6 +8,7 @@ final class HubService {
     let settings: ServiceSettings
     let exchange: HubExchange
     private var token: ServiceToken
+    private var spares: SpareConnections?
     private let role: String
 
     init(_ settings: ServiceSettings, role: String) {
@@ -16,6 +17,23 @@ final class HubService {
         token = ServiceToken(settings.connection)
         exchange = HubExchange(with: settings.connection.host, through: settings.access, bodyLimit: 65536)
     }
+
+    /// Has spare connections made, if any are wished for. Says nothing while the hub cannot be reached.
+    /// - Parameter streams: for how many new streams at once.
+    func start(warmFor streams: Int, on reactor: Reactor) {
+        // One more than there are to be streams: each is asked for by a request.
+        spares = SpareConnections(
+            streams == 0 ? 0 : streams + 1, to: settings.connection.host, through: settings.access, on: reactor)
+    }
+
+    /// Closes what nobody uses. Streams go on, and requests are answered.
+    func stop(on reactor: Reactor) {
+        spares.take()?.stop(on: reactor)
+        exchange.closeIdle(on: reactor)
+    }
+
+    /// A stream has been asked for: the connection of its leg can be made meanwhile.
+    func expectLeg(on reactor: Reactor) { spares?.expect(on: reactor) }
 
     /// The request that opens a stream (device-streams 3.1, 3.2), with the offer of half-close (iotstream-protocol).
     func request(for target: StreamTarget) -> HubRequest {

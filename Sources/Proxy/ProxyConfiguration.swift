@@ -13,6 +13,7 @@ enum ProxyConfiguration {
         .init("bind", .text),
         .init("wait", .seconds),
         .init("drain-seconds", .seconds),
+        .init("warm", .integer(0...64)),
     ])
 
     /// The file that `--config` or the environment names, else the usual one when this user can read it.

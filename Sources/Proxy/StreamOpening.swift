@@ -47,6 +47,7 @@ final class StreamOpening {
     }
 
     private func ask(on reactor: Reactor) {
+        defer { service.expectLeg(on: reactor) }
         ticket = service.exchange.send(
             service.request(for: target), answerWithinMilliseconds: service.patienceMilliseconds, on: reactor
         ) { [self] result, reactor in

@@ -313,7 +313,7 @@ def test_a_token_that_never_expires(hub):
 
 def test_a_handshake_has_its_time(new_hub, tmp_path):
     config = tmp_path / "hub.conf"
-    config.write_text("handshake-seconds 1\n")
+    config.write_text("handshake-seconds 1\nidle-seconds 2\n")
     hub = new_hub(options=["--config", config])
     before = hub.process.descriptors()
     held = [plain(hub, port) for port in (hub.https, hub.mqtts) for _ in range(10)]
