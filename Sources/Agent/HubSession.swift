@@ -113,7 +113,7 @@ final class HubSession: MQTTLinkOwner {
         } else {
             let url = StreamURL(host: place.host, port: place.port ?? 443, path: "/$iothub/websocket")
             upgrade = WebSocketUpgrade(
-                to: url, through: settings.access, subprotocols: ["mqtt"], connectMilliseconds: Self.connectMilliseconds,
+                to: url, through: settings.access, spare: .none, subprotocols: ["mqtt"], connectMilliseconds: Self.connectMilliseconds,
                 withinMilliseconds: Self.reachMilliseconds, on: reactor
             ) { [self] result, reactor in
                 upgrade = nil

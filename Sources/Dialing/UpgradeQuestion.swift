@@ -10,6 +10,9 @@ class UpgradeQuestion: Connection {
     private let request: HTTPRequestHead
     private var failed: ((DialError, Reactor) -> Void)?
     private var failure: DialError?
+    private var hasAnswerBegun = false
+    /// For a connection that may have been dead before it was used: asks once more on another one when it ends without a byte.
+    var again: ((Reactor) -> Void)?
 
     /// - Parameters:
     ///   - place: for people to read.
@@ -27,6 +30,7 @@ class UpgradeQuestion: Connection {
     override final func opened(_ channel: inout Channel, on reactor: Reactor) throws { request.encode(into: &channel.output) }
 
     override final func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+        hasAnswerBegun = true
         do {
             guard case .complete(let head, let consumed) = try HTTPResponseHead.parse(bytes) else { return 0 }
             try accept(head, &channel)
@@ -46,7 +50,7 @@ class UpgradeQuestion: Connection {
     }
 
     override final func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
-        throw note(.cut(place: place, reason: "hung up without an answer", answerBegun: false))
+        throw note(.cut(place: place, reason: "hung up without an answer", answerBegun: hasAnswerBegun))
     }
 
     override final func expired(on reactor: Reactor) {
@@ -56,7 +60,9 @@ class UpgradeQuestion: Connection {
 
     override final func closed(_ reason: CloseReason, on reactor: Reactor) {
         let text = if case .failed(let error) = reason { "\(error)" } else { "the connection ended" }
-        failed.take()?(failure ?? .cut(place: place, reason: text, answerBegun: false), reactor)
+        let error = failure ?? .cut(place: place, reason: text, answerBegun: hasAnswerBegun), failed = failed.take()
+        if let again = again.take(), case .cut(_, _, answerBegun: false) = error { return again(reactor) }
+        failed?(error, reactor)
     }
 
     override final func drain(on reactor: Reactor) {}
@@ -65,36 +71,65 @@ class UpgradeQuestion: Connection {
 
 /// The way to an upgraded connection: reaches the hub, then asks. Either can be given up.
 final class UpgradeAttempt {
+    private let place: HostPort
+    private let access: HubAccess
+    private let connectMilliseconds: Int, milliseconds: Int
+    private let ask: (consuming Channel) -> UpgradeQuestion
+    private let failed: (DialError, Reactor) -> Void
     private var dial: HubDial?
     private var question: UpgradeQuestion?
+    private var isCancelled = false
 
     /// Starts at once.
     /// - Parameters:
+    ///   - spare: a spare connection will do; one that turns out dead is replaced.
     ///   - connectMilliseconds: for the TCP connection alone.
     ///   - milliseconds: for reaching the hub; as much again for its answer.
     ///   - ask: makes the question, which tells how it ended.
     ///   - failed: called once when the hub cannot be reached.
     init(
-        to place: HostPort, through access: HubAccess, connectMilliseconds: Int, withinMilliseconds milliseconds: Int, on reactor: Reactor,
-        ask: @escaping (consuming Channel) -> UpgradeQuestion, failed: @escaping (DialError, Reactor) -> Void
+        to place: HostPort, through access: HubAccess, spare: HubDial.SpareUse = .leg, connectMilliseconds: Int,
+        withinMilliseconds milliseconds: Int, on reactor: Reactor, ask: @escaping (consuming Channel) -> UpgradeQuestion,
+        failed: @escaping (DialError, Reactor) -> Void
     ) {
+        self.place = place
+        self.access = access
+        self.connectMilliseconds = connectMilliseconds
+        self.milliseconds = milliseconds
+        self.ask = ask
+        self.failed = failed
+        begin(spare, on: reactor)
+    }
+
+    private func begin(_ spare: HubDial.SpareUse, on reactor: Reactor) {
         dial = HubDial(
-            to: place, through: access, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds, on: reactor
+            to: place, through: access, spare: spare, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds,
+            on: reactor
         ) { [self] result, reactor in
-            dial = nil
+            let wasSpare = dial.take()?.isSpare == true
             switch consume result {
             case .failure(let error): failed(error, reactor)
             case .success(let channel):
                 let question = ask(channel)
                 self.question = question
+                if wasSpare { question.again = { [self] reactor in repeatFresh(on: reactor) } }
                 question.start(on: reactor)
                 reactor.setDeadline(of: question, inMilliseconds: milliseconds)
             }
         }
     }
 
+    /// A spare connection was dead; the others probably are as well.
+    private func repeatFresh(on reactor: Reactor) {
+        question = nil
+        guard !isCancelled else { return }
+        access.spares(on: reactor)?.discard(on: reactor)
+        begin(.none, on: reactor)
+    }
+
     /// Gives up; `failed` may be called all the same.
     func cancel(on reactor: Reactor) {
+        isCancelled = true
         dial.take()?.cancel(on: reactor)
         question.take()?.abort(on: reactor)
     }

@@ -14,7 +14,16 @@ private final class Answering: Script {
 
     func received(_ bytes: RawSpan, _ reply: inout Reply) {
         reply.used = bytes.byteCount
-        if isDead { reply.end = .reset } else { reply.output.append("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+        if isDead {
+            reply.end = .reset
+        } else if let parsed = try? HTTPRequestHead.parse(bytes), case .complete(let head, _) = parsed,
+            let key = head.headers["Sec-WebSocket-Key"]
+        {
+            WebSocketHandshake.answer(to: WebSocketHandshake.Offer(key: key, subprotocols: []), subprotocol: nil).encode(
+                into: &reply.output)
+        } else {
+            reply.output.append("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        }
     }
 }
 
@@ -94,6 +103,26 @@ private final class Steps {
         steps.when({ status != 0 })
         try steps.run { spares = SpareConnections(1, to: place, through: access, on: $0) }
         #expect(status == 200)
+    }
+
+    @Test func aLegSurvivesADeadOneAndTheOthersGo() throws {
+        let server = try ServerDouble { Answering(isDead: $0 < 2) }
+        defer { server.stop() }
+        let access = try access(), place = HostPort(host: "localhost", port: server.port), steps = Steps()
+        let url = try #require(StreamURL(parsing: "wss://localhost:\(server.port)/x"))
+        var spares: SpareConnections?, outcome: DialError??
+        steps.when({ spares?.count == 2 }) { reactor in
+            WebSocketUpgrade(to: url, through: access, on: reactor) { result, _ in
+                switch consume result {
+                case .success: outcome = .some(nil)
+                case .failure(let error): outcome = error
+                }
+            }
+        }
+        steps.when({ outcome != nil && spares?.count == 2 })
+        try steps.run { spares = SpareConnections(2, to: place, through: access, on: $0) }
+        #expect(outcome == .some(nil))
+        #expect(server.connectionCount == 5)
     }
 
     @Test func theyComeBackWithTheHub() throws {
