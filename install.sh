@@ -201,14 +201,14 @@ quickstart() {
     web=$(wait_for 20 "$scratch/web.log" 'port ([0-9]+)') || exit 1
 
     say "4. the agent on the device: offers that web server (port $web) under the name 'web', and nothing else"
-    "$binary" agent --connection-string-file "$scratch/demo.connection-string" --ca "$ca" --allow "web=127.0.0.1:$web" \
-        </dev/null >"$scratch/agent.log" 2>&1 &
+    "$binary" agent --connection-string-file "$scratch/demo.connection-string" --ca "$ca" --state "$scratch/agent" \
+        --allow "web=127.0.0.1:$web" </dev/null >"$scratch/agent.log" 2>&1 &
     children+=($!)
     wait_for 20 "$scratch/agent.log" '(ready demo)' >/dev/null || exit 1
 
     say '5. the forward on your side: a local port that is the device'"'"'s'
     "$binary" forward demo 0:web --connection-string-file "$scratch/service.connection-string" --ca "$ca" \
-        </dev/null >"$scratch/forward.log" 2>&1 &
+        --identity "$scratch/service" </dev/null >"$scratch/forward.log" 2>&1 &
     children+=($!)
     local port
     port=$(wait_for 20 "$scratch/forward.log" '127\.0\.0\.1:([0-9]+) -> demo:web') || exit 1
@@ -229,7 +229,7 @@ Everything stays up until Ctrl-C. Try in another terminal:
     export IOTSTREAM_STATE=$state
     $binary device list
     $binary stream list
-    $binary connect demo web --connection-string-file $scratch/service.connection-string --ca $ca
+    $binary connect demo web --connection-string-file $scratch/service.connection-string --ca $ca --identity $scratch/service
 Logs: $scratch/*.log
 TEXT
     wait

@@ -19,5 +19,6 @@ enum AgentConfiguration {
         .init("drain-seconds", .seconds),
         .init("warm", .integer(0...64)),
         .init("state", .text),
+        .init("authorized-services", .text),
     ])
 }

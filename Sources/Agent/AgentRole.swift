@@ -13,7 +13,9 @@ package enum AgentRole {
             """,
         options: [
             .config,
-            .value("state", "DIR", "where requests wait for a person, in DIR/run (IOTSTREAM_STATE)", completion: .directory),
+            .value(
+                "state", "DIR", "the agent's key and, in DIR/run, requests that wait for a person (IOTSTREAM_STATE)", completion: .directory
+            ),
         ] + Option.connectionString + [
             .ca,
             .value("cert", "FILE", "the device's certificate chain, for devices without a key in the connection string", completion: .file),
@@ -21,6 +23,11 @@ package enum AgentRole {
             .value("allow", "[NAME=][HOST:]PORT", "what services may reach; PORT-PORT for a range; nothing by default", repeats: true),
             .flag("ask", "a person accepts or rejects each request: see iotstream request"),
             .value("ask-timeout", "TIME", "time that the person has (default 55s)"),
+            .value(
+                "authorized-services", "FILE",
+                "keys and certificates of the services that may come in (else authorized_services in --state)",
+                completion: .file),
+            .flag("fingerprint", "print the fingerprint of the device's key and end; makes the key where there is none yet"), .json,
             .value("proxy", "URL", "http://[user:pass@]host:port (else https_proxy, all_proxy and no_proxy)"),
             .value(
                 "transport", "KIND", "websocket: port 443 is enough (default); mqtt: port 8883",
@@ -33,11 +40,21 @@ package enum AgentRole {
             Example(
                 "iotstream agent --connection-string-file /etc/iotstream/device.connection-string --allow 22", "offer ssh"),
             Example("iotstream agent --config /etc/iotstream/agent.conf", "as a service does"),
+            Example("iotstream agent --fingerprint", "to compare with what forward shows at the first stream"),
         ], logLevel: .info,
         run: run)
 
     @Sendable private static func run(_ arguments: Arguments) throws(Failure) {
+        if arguments.flag("fingerprint") { return try showFingerprint(arguments) }
         let settings = try AgentSettings(arguments)
         try Agent(settings) { () throws(Failure) in try AgentSettings(arguments) }.run()
+    }
+
+    /// Needs no connection string, so that a key can be compared before the device is anybody's.
+    private static func showFingerprint(_ arguments: Arguments) throws(Failure) {
+        let top = try AgentSettings.configuration(arguments.configFile)?.top
+        let identity = try AgentTrust.identity(arguments, top, name: "device")
+        guard arguments.wantsJSON else { return try Output.line(identity.fingerprint.description) }
+        try Output.json(.object(of: ["fingerprint": .string(identity.fingerprint.description)]))
     }
 }

@@ -17,6 +17,7 @@ struct AgentSettings: Sendable {
     /// Streams for which connections to the hub are kept ready.
     var warm: Int
     var runDirectory: String
+    var trust: AgentTrust
 
     /// Reads the configuration file, the connection string and what they name. Run again for SIGHUP.
     init(_ arguments: Arguments) throws(Failure) {
@@ -81,9 +82,10 @@ struct AgentSettings: Sendable {
         runDirectory =
             arguments.text("state") == nil
             ? top?.text("state").map { "\($0)/run" } ?? arguments.agentRunDirectory : arguments.agentRunDirectory
+        trust = try AgentTrust(arguments, top, name: client.clientID)
     }
 
-    private static func configuration(_ path: String?) throws(Failure) -> Configuration? {
+    static func configuration(_ path: String?) throws(Failure) -> Configuration? {
         guard let path else { return nil }
         let text = try InputFile.text(path, limit: 1 << 20)
         do throws(ConfigurationError) {

@@ -68,10 +68,13 @@ package struct Option: Sendable {
     /// May stand several times; otherwise the last one counts.
     package var repeats: Bool
     package var completion: Completion
+    /// With it the command does something else, and wants no operands.
+    package var standsAlone = false
 
     /// `--name`: on when present.
-    package static func flag(_ name: String, short: Character? = nil, _ summary: String) -> Option {
-        Option(name: name, short: short, value: .none, summary: summary, repeats: false, completion: .nothing)
+    package static func flag(_ name: String, short: Character? = nil, _ summary: String, standsAlone: Bool = false) -> Option {
+        Option(
+            name: name, short: short, value: .none, summary: summary, repeats: false, completion: .nothing, standsAlone: standsAlone)
     }
 
     /// `--name VALUE` or `--name=VALUE`.

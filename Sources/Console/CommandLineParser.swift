@@ -32,7 +32,8 @@ package enum CommandLineParser {
             if values["help"] != nil { return .help(inheriting(command, options), path: path) }
             if values["version"] != nil { return .version }
             guard command.run == nil else {
-                let dealt = try deal(operands, to: command, path: path)
+                let isAlone = operands.isEmpty && options.contains { $0.standsAlone && values[$0.name] != nil }
+                let dealt = isAlone ? [:] : try deal(operands, to: command, path: path)
                 return .run(command, Arguments(role: role, path: path, values: values, operands: operands, operandsByName: dealt))
             }
             guard let word = operands.first else {

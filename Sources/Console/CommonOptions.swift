@@ -56,3 +56,30 @@ extension Arguments {
         return "/run/iotstream-agent"
     }
 }
+
+extension Arguments {
+    /// Where an agent keeps its key and finds `authorized_services`: `--state`, else what its configuration says, else IOTSTREAM_STATE, else
+    /// the service manager's state directory, else `/var/lib/iotstream-agent` for root, else `.iotstream` in the user's home; nil when
+    /// there is none.
+    package func agentStateDirectory(configured: String?) -> String? {
+        if let named = text("state") ?? configured ?? stateDirectoryIfNamed { return named }
+        if let given = Environment.nonEmpty("STATE_DIRECTORY") { return given.split(separator: ":").first.map { String($0) } ?? given }
+        return geteuid() == 0 ? "/var/lib/iotstream-agent" : Environment.ownDirectory
+    }
+}
+
+extension Environment {
+    /// `.iotstream` in the user's home; nil for a user without one, such as many a service: a home is not made.
+    package static var ownDirectory: String? {
+        guard let home, access(home, F_OK) == 0 else { return nil }
+        return home.hasSuffix("/") ? "\(home).iotstream" : "\(home)/.iotstream"
+    }
+
+    /// `HOME`, else what the user database says.
+    private static var home: String? {
+        if let home = nonEmpty("HOME") { return home }
+        guard let entry = getpwuid(geteuid()), let directory = entry.pointee.pw_dir else { return nil }
+        let home = String(cString: directory)
+        return home.hasPrefix("/") ? home : nil
+    }
+}

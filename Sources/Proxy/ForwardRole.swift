@@ -16,7 +16,8 @@ package enum ForwardRole {
             """,
         options: ServiceSettings.options + [
             .value("bind", "ADDR", "listen on this address (default 127.0.0.1); * is every address"),
-            .value("warm", "N", "keep connections to the hub ready for N new streams, up to 64 (default 0)"), mode, .json,
+            .value("warm", "N", "keep connections to the hub ready for N new streams, up to 64 (default 0)"),
+            mode, fingerprint, .json,
         ],
         operands: [
             Operand("DEVICE", .one, "the device's id"),
@@ -32,7 +33,11 @@ package enum ForwardRole {
     static let mode = Option.value(
         "mode", "MODE", "how bytes travel: auto or websocket", completion: .words(["auto", "websocket"]))
 
+    static let fingerprint = Option.flag(
+        "fingerprint", "print the fingerprint of this service's key and end; makes the key where there is none yet", standsAlone: true)
+
     private static func run(_ arguments: Arguments) throws(Failure) {
+        if arguments.flag("fingerprint") { return try showFingerprint(arguments) }
         try checkMode(arguments)
         let client = try StreamTarget.client(arguments.required("DEVICE"), module: arguments.text("module"))
         let mappings = try mappings(arguments.operandList("[LOCAL:]REMOTE"))
@@ -43,6 +48,13 @@ package enum ForwardRole {
             () throws(Failure) in try ServiceSettings(arguments)
         }
         try forwarding.run()
+    }
+
+    /// For `authorized_services` of an agent.
+    static func showFingerprint(_ arguments: Arguments) throws(Failure) {
+        let text = try ServiceTrust.identity(arguments, ProxyConfiguration.load(arguments)?.top).fingerprint.description
+        guard arguments.wantsJSON else { return try Output.line(text) }
+        try Output.json(.object(of: ["fingerprint": .string(text)]))
     }
 
     static func checkMode(_ arguments: Arguments) throws(Failure) {

@@ -14,6 +14,11 @@ enum ProxyConfiguration {
         .init("wait", .seconds),
         .init("drain-seconds", .seconds),
         .init("warm", .integer(0...64)),
+        .init("identity", .text),
+        .init("cert", .text),
+        .init("key", .text),
+        .init("known-devices", .text),
+        .init("device-ca", .text),
     ])
 
     /// The file that `--config` or the environment names, else the usual one when this user can read it.

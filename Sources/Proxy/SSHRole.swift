@@ -24,7 +24,7 @@ package enum SSHRole {
         run: { arguments throws(Failure) in try run(arguments) })
 
     /// Options that go to `connect` as they are; a connection string or a proxy's password go by the environment.
-    private static let passedOn = ["config", "connection-string-file", "ca", "module", "wait", "mode"]
+    private static let passedOn = ["config", "connection-string-file", "ca", "module", "wait", "mode"] + ServiceTrust.options.map(\.name)
 
     private static func run(_ arguments: Arguments) throws(Failure) {
         let line = SSHCommandLine(destination: try arguments.required("[USER@]DEVICE"))

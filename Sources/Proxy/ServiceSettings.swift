@@ -15,6 +15,7 @@ struct ServiceSettings: Sendable {
     let warm: Int
     /// Nil: loopback.
     let bind: String?
+    let trust: ServiceTrust
 
     static let options: [Option] =
         [.config] + Option.connectionString + [
@@ -22,7 +23,7 @@ struct ServiceSettings: Sendable {
             .value("module", "M", "reach this module of the device"),
             .value("proxy", "URL", "http://[user:pass@]host:port (else https_proxy, all_proxy and no_proxy)"),
             .value("wait", "TIME", "how long the hub waits for a device that is not connected, up to 5m (default: not at all)"),
-        ]
+        ] + ServiceTrust.options
 
     /// Reads the configuration file, the connection string and what they name. Run again for SIGHUP.
     init(_ arguments: Arguments) throws(Failure) {
@@ -55,6 +56,7 @@ struct ServiceSettings: Sendable {
             if case .file(let path, let reason) = error { throw .data("\(path): \(reason)") }
             throw .system("\(error)")
         }
+        trust = try ServiceTrust(arguments, file?.top)
     }
 
     private static func connection(_ arguments: Arguments, _ configured: String?) throws(Failure) -> ConnectionString {

@@ -18,7 +18,7 @@ import Wire
         let values: [String: [String?]] = [
             "connection-string": [
                 "HostName=localhost:\(port);SharedAccessKeyName=service;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-            ], "ca": [try Credentials.shared.get().rootPath],
+            ], "ca": [try Credentials.shared.get().rootPath], "identity": [try Credentials.shared.get().rootPath + ".identity"],
         ]
         return try ServiceSettings(Arguments(role: "forward", path: "forward", values: values.merging(more) { $1 }))
     }

@@ -1,10 +1,12 @@
 """A program under test: its log lines as events, and its end by process id."""
 
+import itertools
 import os
 import re
 import resource
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -14,6 +16,19 @@ def modest():
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
+_homes = tempfile.TemporaryDirectory(prefix="iotstream-identities.")
+_home_numbers = itertools.count()
+
+
+def surroundings(environment):
+    """The tests' own environment without iotstream's variables, and a directory for keys that no other program shares."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("IOTSTREAM_")}
+    own = f"{_homes.name}/{next(_home_numbers)}"
+    variables["IOTSTREAM_IDENTITY"] = variables["STATE_DIRECTORY"] = own  # of services and of agents
+    variables.update(environment or {})
+    return variables
+
+
 class Process:
     """A running program whose standard error (and output, unless taken) is collected line by line."""
 
@@ -21,8 +36,7 @@ class Process:
         self.arguments = [str(argument) for argument in arguments]
         if namespace is not None:
             self.arguments = namespace.prefix + self.arguments
-        variables = {key: value for key, value in os.environ.items() if not key.startswith("IOTSTREAM_")}
-        variables.update(environment or {})
+        variables = surroundings(environment)
         self.lines = []
         self._arrived = threading.Condition()
         self._ended = False
@@ -136,8 +150,7 @@ def run(arguments, environment=None, namespace=None, seconds=60, stdin=None, che
     words = [str(argument) for argument in arguments]
     if namespace is not None:
         words = namespace.prefix + words
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("IOTSTREAM_")}
-    variables.update(environment or {})
+    variables = surroundings(environment)
     source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     result = subprocess.run(words, env=variables, capture_output=True, timeout=seconds, cwd=cwd, text=not binary, **source)
     if check is not None:

@@ -20,6 +20,7 @@ class Agent:
         secret = self.directory / "connection-string"
         secret.write_text((connection_string or device.connection_string) + "\n")
         secret.chmod(0o600)
+        self._keep_key()
         arguments = [hub.binary, "agent", "--connection-string-file", secret, "--ca", hub.ca, "--state", self.directory / "state"]
         for one in allow:
             arguments += ["--allow", str(one)]
@@ -27,11 +28,25 @@ class Agent:
         if wait:
             self.ready()
 
+    def _keep_key(self):
+        """A device has one key, however many agents it has had."""
+        self.key = self.directory / "state" / "agent.key"
+        earlier = getattr(self.device, "agent_key", None)
+        if earlier and earlier.exists():
+            self.device.kept_key = earlier.read_bytes()
+        if getattr(self.device, "kept_key", None):
+            self.key.parent.mkdir(mode=0o700)
+            self.key.touch(mode=0o600)
+            self.key.write_bytes(self.device.kept_key)
+        self.device.agent_key = self.key
+
     def ready(self, seconds=20.0, after=0):
         return self.process.wait_line(rf"iotstream agent: ready {re.escape(self.device.client)} via ", seconds, after)
 
     def stop(self):
         status = self.process.stop()
+        if self.key.exists():
+            self.device.kept_key = self.key.read_bytes()
         shutil.rmtree(self.directory, ignore_errors=True)
         return status
 
