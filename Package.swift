@@ -92,7 +92,7 @@ let package = Package(
         tests(of: "Console", with: ["Wire"]),
         tests(of: "TLS", with: ["COpenSSL", "Connections", "LinuxIO"]),
         tests(of: "Certificates", with: ["Console"]),
-        tests(of: "Relay", with: ["Connections", "Wire", "LinuxIO"]),
+        tests(of: "Relay", with: ["Connections", "Wire", "TLS", "LinuxIO"]),
         .target(
             name: "ServerDouble", dependencies: ["Connections", "TLS", "LinuxIO", "Bytes"], path: "Tests/Support/ServerDouble",
             swiftSettings: strict),

@@ -44,12 +44,15 @@ package struct Transport: ~Copyable, Sendable {
     }
 
     /// The device's end of an end-to-end session over a socket that carries nothing else.
-    /// - Parameter protocolName: the one name by which the client may come (ALPN); 1 to 255 bytes.
+    /// - Parameters:
+    ///   - protocolName: the one name by which the client may come (ALPN); 1 to 255 bytes.
+    ///   - admits: see `TLSSession`; the owner judges again when the handshake is over.
     package init(
-        accepting socket: consuming OwnedDescriptor, endToEnd context: TLSContext, protocolName: String
+        accepting socket: consuming OwnedDescriptor, endToEnd context: TLSContext, protocolName: String,
+        admits: (@Sendable ([[UInt8]]) -> Bool)? = nil
     ) throws(TLSError) {
         peer = SocketAddress.peer(of: socket.raw)
-        session = try TLSSession(acceptingOn: socket.raw, endToEnd: context, protocolName: protocolName)
+        session = try TLSSession(acceptingOn: socket.raw, endToEnd: context, protocolName: protocolName, admits: admits)
         self.socket = socket
         isEstablished = false
     }
@@ -163,6 +166,12 @@ package struct Transport: ~Copyable, Sendable {
         }
         shutdown(socket.raw, CInt(SHUT_WR))
         return true
+    }
+
+    /// The same socket under another descriptor, which keeps the connection when this one is closed; nil when there are no more.
+    package func duplicate() -> OwnedDescriptor? {
+        let copy = fcntl(socket.raw, F_DUPFD_CLOEXEC, 0)
+        return copy < 0 ? nil : OwnedDescriptor(adopting: copy)
     }
 
     /// The next close sends RST instead of FIN.

@@ -62,6 +62,7 @@ package final class LocalBridge {
 
     private var local: LocalEnd?
     private var leg: ClientLeg?
+    private var carrier: WebSocketCarrier?
     private var ended: ((LocalBridge, Report, Reactor) -> Void)?
     private(set) var reason: End?
     private var hasLocalEnded = false
@@ -104,9 +105,19 @@ package final class LocalBridge {
     }
 
     /// Adds a leg that carries an end-to-end session without framing, and lets the bytes flow.
-    /// - Parameter channel: over TLS, its handshake over and the peer's identity checked.
-    package func join(sealed channel: consuming Channel, on reactor: Reactor) {
+    /// - Parameters:
+    ///   - channel: over TLS, its handshake over and the peer's identity checked.
+    ///   - carrier: what carries the session, unless its socket is the leg itself. The bridge is over when both are.
+    package func join(sealed channel: consuming Channel, inside carrier: WebSocketCarrier? = nil, on reactor: Reactor) {
         guard leg == nil else { return }
+        if let carrier, !carrier.isOver {
+            self.carrier = carrier
+            carrier.ended = { [self] reactor in
+                // A socket pair does not tell of a break behind the end of a direction.
+                if carrier.failure != nil { self.leg?.abort(on: reactor) }
+                reportIfOver(on: reactor)
+            }
+        }
         join(SealedLeg(Self.prepare(channel)), on: reactor)
     }
 
@@ -160,6 +171,7 @@ package final class LocalBridge {
         guard !isCloseSent, let leg else { return }
         isCloseSent = true
         leg.close(code, on: reactor)
+        if code != WebSocketClose.normal { carrier?.breakOff(isReset: code == Self.resetCode, on: reactor) }
     }
 
     /// Flushes what waits for the local side, then ends it; what it still sends is dropped.
@@ -288,7 +300,7 @@ package final class LocalBridge {
     }
 
     private func breakOff(_ end: End, on reactor: Reactor) {
-        if reason == nil || reason == .orderly { reason = end }
+        if reason == nil || reason == .orderly { reason = carrier?.failure ?? end }
         local?.reset(on: reactor)
     }
 
@@ -307,7 +319,7 @@ package final class LocalBridge {
     }
 
     private func reportIfOver(on reactor: Reactor) {
-        guard local == nil, leg == nil, let ended else { return }
+        guard local == nil, leg == nil, carrier?.isOver != false, let ended else { return }
         self.ended = nil
         ended(self, Report(end: reason ?? .aborted, bytesFromLocal: bytesFromLocal, bytesToLocal: bytesToLocal), reactor)
     }

@@ -67,6 +67,7 @@ package final class TLSContext: @unchecked Sendable {
         try context.beEndToEnd(chain, key)
         try context.sealTickets(with: tickets)
         TLSProtocolName.select(in: context.raw)
+        TLSProtocolName.judge(in: context.raw)
         return context
     }
 

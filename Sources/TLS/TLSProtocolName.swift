@@ -1,14 +1,18 @@
 import COpenSSL
 
-/// The one application protocol that both ends of a session must name (ALPN, RFC 7301).
+/// The one application protocol that both ends of a session must name (ALPN, RFC 7301), and whom a server admits by it.
 ///
 /// A server's session refuses a client that does not offer it, by the alert no_application_protocol; a client's session, a server that did
 /// not take it.
 final class TLSProtocolName {
     private let offer: [UInt8]  // as on the wire: a length and the name
 
+    /// On a server: whether the client that shows this chain (DER, leaf first) is let in; nil: everybody is.
+    private let admits: (([[UInt8]]) -> Bool)?
+
     /// - Parameter name: 1 to 255 bytes.
-    init?(_ name: String) {
+    init?(_ name: String, admits: (([[UInt8]]) -> Bool)? = nil) {
+        self.admits = admits
         guard let length = UInt8(exactly: name.utf8.count), length > 0 else { return nil }
         offer = [length] + name.utf8
     }
@@ -33,6 +37,27 @@ final class TLSProtocolName {
                 chosen.pointee = offered + place
                 length.pointee = UInt8(truncatingIfNeeded: name.offer.count - 1)
                 return SSL_TLSEXT_ERR_OK
+            }, nil)
+    }
+
+    /// Makes the sessions of a server's context refuse, by an alert, who is not admitted; nothing else is asked of the chain. A client
+    /// without a certificate and one that resumes come through: they are judged when the handshake is over.
+    static func judge(in context: OpaquePointer) {
+        SSL_CTX_set_cert_verify_callback(
+            context,
+            { store, _ in
+                guard let store, let ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()),
+                    let note = SSL_get_ex_data(OpaquePointer(ssl), 0)
+                else { return 0 }
+                let name = Unmanaged<TLSProtocolName>.fromOpaque(note).takeUnretainedValue()
+                guard let admits = name.admits else { return 1 }
+                let presented = X509_STORE_CTX_get0_untrusted(store)
+                let chain = (0..<cssl_sk_x509_num(presented)).map { index in
+                    cssl_sk_x509_value(presented, index).map { TLSTicketChain.encoded($0) } ?? []
+                }
+                if admits(chain) { return 1 }
+                X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED)  // tells the client bad_certificate
+                return 0
             }, nil)
     }
 

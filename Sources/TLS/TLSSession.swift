@@ -29,9 +29,14 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     /// The device's side of an end-to-end session.
-    /// - Parameter protocolName: the one name by which a client may come (ALPN); 1 to 255 bytes.
-    package init(acceptingOn socket: CInt, endToEnd context: TLSContext, protocolName: String) throws(TLSError) {
-        guard let name = TLSProtocolName(protocolName) else { throw .failed("no valid protocol name") }
+    /// - Parameters:
+    ///   - protocolName: the one name by which a client may come (ALPN); 1 to 255 bytes.
+    ///   - admits: whether a client with this chain (DER, leaf first) is let in; others get the alert bad_certificate. Not asked about
+    ///     one that shows no certificate and one that resumes.
+    package init(
+        acceptingOn socket: CInt, endToEnd context: TLSContext, protocolName: String, admits: (@Sendable ([[UInt8]]) -> Bool)? = nil
+    ) throws(TLSError) {
+        guard let name = TLSProtocolName(protocolName, admits: admits) else { throw .failed("no valid protocol name") }
         let session = try Self.open(socket, context)
         guard name.expect(in: session) else {
             let error = TLSError.take()

@@ -38,6 +38,12 @@ final class Peer: @unchecked Sendable {  // each test uses it from one thread fo
         isOpen = false
     }
 
+    /// Gives the socket on.
+    func release() -> CInt {
+        isOpen = false
+        return socket
+    }
+
     func reset() {
         var now = linger(l_onoff: 1, l_linger: 0)
         setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
