@@ -13,8 +13,9 @@ package final class TLSSessionCache: Sendable {
         let context: UInt64
     }
 
-    /// Several, because a ticket of TLS 1.3 is used once (RFC 8446 appendix C.4) and connections may be made side by side.
-    private static let limit = 8
+    /// Many, because connections are made side by side and a ticket of TLS 1.3 is to be used once, lest an observer see who comes back
+    /// (RFC 8446 appendix C.4). The last one is kept all the same, for connections of a burst: they come from one address anyway.
+    private static let limit = 64
     private let tickets = Mutex<[Ticket]>([])  // newest last
 
     package init() {}
@@ -49,9 +50,10 @@ package final class TLSSessionCache: Sendable {
         let (found, old) = tickets.withLock { tickets in
             let stale = tickets.filter { Self.isStale($0.raw, now: now) }
             tickets.removeAll { Self.isStale($0.raw, now: now) }
-            guard let index = tickets.lastIndex(where: { $0.host == host && $0.context == context }) else { return (Ticket?.none, stale) }
+            func fits(_ ticket: Ticket) -> Bool { ticket.host == host && ticket.context == context }
+            guard let index = tickets.lastIndex(where: fits) else { return (Ticket?.none, stale) }
             let ticket = tickets[index]
-            if SSL_SESSION_get_protocol_version(ticket.raw) >= TLS1_3_VERSION {
+            if SSL_SESSION_get_protocol_version(ticket.raw) >= TLS1_3_VERSION, tickets[..<index].contains(where: fits) {
                 tickets.remove(at: index)
             } else {
                 SSL_SESSION_up_ref(ticket.raw)
