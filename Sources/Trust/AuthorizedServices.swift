@@ -71,7 +71,9 @@ package final class AuthorizedServices: Sendable {
                         return .permitted(name: leaf.commonName?.printable ?? shown.description)
                     } catch {
                         // Only for a certificate that was made for this authority is it interesting what is wrong with it.
-                        if anchors.contains(where: { leaf.issuer == $0.subject }) { reasons.append(error.what) }
+                        if certificates.contains(where: { each in anchors.contains { each.issuer == $0.subject } }) {
+                            reasons.append(error.what)
+                        }
                     }
                 }
             }

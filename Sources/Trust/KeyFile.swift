@@ -53,9 +53,11 @@ struct KeyFile {
         do throws(CertificateError) { pem = try PrivateKey(generating: .p256).pem() } catch { throw TrustError(.system(EIO), "\(error)") }
         defer { CredentialFile.wipe(&pem) }
         do throws(SystemError) {
-            if let slash = path.lastIndex(of: "/"), slash != path.startIndex { try Files.makeDirectory(String(path[..<slash])) }
+            let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+            try Files.makeDirectory(folder)
             defer { Files.remove(beside) }
             try Files.create(beside, with: pem, mode: 0o600)
+            Owner(of: folder)?.take(beside)
             if link(beside, path) != 0 {
                 switch errno {
                 case EEXIST: return

@@ -33,6 +33,20 @@ package final class KnownDevices: Sendable {
         var complained: Set<String> = []
         /// What could not be written down is remembered for as long as the process runs.
         var unwritten: [PinnedKey] = []
+        /// What the file said when it had this stamp.
+        var stamp: FileStamp?
+        var contents = Contents()
+    }
+
+    private struct Contents: Sendable {
+        var entries: [Entry] = []
+        /// Places in `entries`, and lines that name a device and no key.
+        var byName: [Name: [Int]] = [:], damaged: [Name: Int] = [:]
+    }
+
+    private struct Name: Hashable {
+        let hub: String
+        let device: ClientIdentity
     }
 
     /// - Parameter complain: gets one line for each line of the file that cannot be read, once.
@@ -56,13 +70,12 @@ package final class KnownDevices: Sendable {
 
     /// What is written of one device; empty when it is a stranger.
     package func pins(hub: HostPort, device: ClientIdentity) throws(TrustError) -> [Entry] {
-        let (entries, damaged) = try read()
-        let name = PinnedKey.name(of: hub)
-        let own = entries.filter { $0.pin.hub == name && $0.pin.device == device }
-        if own.isEmpty, let line = damaged.first(where: { $0.hub == name && $0.device == device })?.line {
+        let contents = try read(), name = Name(hub: PinnedKey.name(of: hub), device: device)
+        if let places = contents.byName[name] { return places.map { contents.entries[$0] } }
+        if let line = contents.damaged[name] {
             throw TrustError(.malformed, "\(path):\(line): the key of \(device) cannot be read", "mend the line or remove it")
         }
-        return own
+        return []
     }
 
     /// Every pin of the file, in its order.
@@ -120,21 +133,24 @@ package final class KnownDevices: Sendable {
         return removed
     }
 
-    private typealias Damaged = (line: Int, hub: String, device: ClientIdentity)
-
-    private func read() throws(TrustError) -> (entries: [Entry], damaged: [Damaged]) {
+    private func read() throws(TrustError) -> Contents {
+        let stamp = Files.stamp(path)
+        if let stamp, let contents = state.withLock({ $0.stamp == stamp ? $0.contents : nil }) { return contents }
         let lines: [String]
         do throws(SystemError) { lines = try LineFile(path: path).lines() ?? [] } catch { throw TrustError(error, path) }
-        var entries: [Entry] = [], damaged: [Damaged] = []
+        var contents = Contents()
         for (index, line) in lines.enumerated() {
             do throws(PinnedKey.Malformed) {
-                if let pin = try PinnedKey(parsing: line) { entries.append(Entry(line: index + 1, pin: pin)) }
+                guard let pin = try PinnedKey(parsing: line) else { continue }
+                contents.byName[Name(hub: pin.hub, device: pin.device), default: []].append(contents.entries.count)
+                contents.entries.append(Entry(line: index + 1, pin: pin))
             } catch {
-                if case .keyless(let hub, let device) = error { damaged.append((index + 1, hub, device)) }
+                if case .keyless(let hub, let device) = error { contents.damaged[Name(hub: hub, device: device)] = index + 1 }
                 report("\(path):\(index + 1): \(error.reason)")
             }
         }
-        return (entries, damaged)
+        state.withLock { ($0.stamp, $0.contents) = (stamp, contents) }
+        return contents
     }
 
     private func report(_ text: String) {

@@ -37,8 +37,10 @@ struct LineFile {
         let lock = OwnedDescriptor(adopting: descriptor)  // the file itself changes its inode
         while flock(lock.raw, LOCK_EX) != 0 { guard errno == EINTR else { throw SystemError("flock") } }
         guard let changed = change(try LineFile(path: place).lines() ?? []) else { return }
-        let mode = Files.stamp(place).map { mode_t($0.mode & 0o777) } ?? 0o600
+        let old = Files.stamp(place), owner = Owner(of: old == nil ? folder : place)
+        let mode = old.map { mode_t($0.mode & 0o777) } ?? 0o600
         try Files.replace(place, with: Array(changed.map { $0 + "\n" }.joined().utf8), mode: mode, isDurable: isDurable)
+        owner?.take(place)
     }
 
     /// Where the file itself is, when its name is a link to it.
@@ -46,6 +48,26 @@ struct LineFile {
         guard let real = realpath(path, nil) else { return path }
         defer { free(real) }
         return String(cString: real)
+    }
+}
+
+/// Whose a file is. What root does in somebody's directory leaves that person's files.
+struct Owner {
+    private let user: uid_t
+    private let group: gid_t
+
+    /// Nil when it cannot be told.
+    init?(of path: String) {
+        var info = stat()
+        guard stat(path, &info) == 0 else { return nil }
+        user = info.st_uid
+        group = info.st_gid
+    }
+
+    /// Makes a file theirs, if this process may.
+    func take(_ path: String) {
+        guard geteuid() == 0 else { return }
+        _ = lchown(path, user, group)
     }
 }
 
