@@ -68,7 +68,7 @@ let package = Package(
         room("Store", knows: ["CLMDB", "CLinux", "LinuxIO", "Bytes"]),
         room("Registry", knows: ["Store", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
-        room("Relay", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Relay", knows: ["CLinux", "Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Dialing", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),

@@ -131,6 +131,12 @@ int clx_path_is_dead(int fd, unsigned silent_ms) {
     // A reader that stopped reading still answers probes of its closed window; a dead path answers nothing.
     return (info.tcpi_unacked > 0 && info.tcpi_last_ack_recv > silent_ms) || info.tcpi_probes > 4;
 }
+long clx_splice(int from, int to, size_t count) {
+    ssize_t moved = splice(from, NULL, to, NULL, count, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    return moved >= 0 ? moved : -errno;
+}
+int clx_set_pipe_size(int fd, int bytes) { return verdict(fcntl(fd, F_SETPIPE_SZ, bytes)); }
+int clx_pipe_size(int fd) { return verdict(fcntl(fd, F_GETPIPE_SZ)); }
 int clx_pipe(int fds[2]) { return verdict(pipe2(fds, O_NONBLOCK | O_CLOEXEC)); }
 int clx_inotify(void) { return verdict(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)); }
 int clx_memfd(const char *name) { return verdict(memfd_create(name, MFD_CLOEXEC)); }

@@ -156,7 +156,7 @@ open class Connection: Source {
     }
 
     /// Whether bytes we sent went unanswered for so long that the path must be gone.
-    package final func isPathDead(silentMilliseconds milliseconds: UInt32 = Transport.silentMilliseconds) -> Bool {
+    package final func isPathDead(silentMilliseconds milliseconds: UInt32 = OwnedDescriptor.silentMilliseconds) -> Bool {
         switch channel {
         case .some(let channel): channel.transport.isPathDead(silentMilliseconds: milliseconds)
         case .none: false

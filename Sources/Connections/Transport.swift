@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LinuxIO
 import TLS
@@ -175,27 +174,21 @@ package struct Transport: ~Copyable, Sendable {
     }
 
     /// The next close sends RST instead of FIN.
-    func resetOnClose() { _ = clx_set_reset_on_close(socket.raw) }
+    func resetOnClose() { socket.resetOnClose() }
 
     /// Throws what broke the socket, if anything did.
     func checkError() throws(TransportError) {
-        var error: CInt = 0
-        var length = socklen_t(MemoryLayout<CInt>.size)
-        if getsockopt(socket.raw, SOL_SOCKET, SO_ERROR, &error, &length) == 0, error != 0 { throw .system(SystemError("recv", error)) }
+        if let error = socket.pendingError { throw .system(error) }
     }
 
-    /// With a look every five seconds, and the kernel's probes of an idle peer, a dead path is noticed within 20 seconds.
-    package static let silentMilliseconds: UInt32 = 13_000
-
-    /// Whether bytes we sent went unanswered for `milliseconds`: the path or the peer is gone. A reader that merely
-    /// stopped reading is alive.
-    package func isPathDead(silentMilliseconds milliseconds: UInt32 = silentMilliseconds) -> Bool {
-        clx_path_is_dead(socket.raw, milliseconds) == 1
+    /// Whether bytes we sent went unanswered for `milliseconds`; see `OwnedDescriptor.isPathDead`.
+    package func isPathDead(silentMilliseconds milliseconds: UInt32 = OwnedDescriptor.silentMilliseconds) -> Bool {
+        socket.isPathDead(silentMilliseconds: milliseconds)
     }
 
-    /// Asks the kernel to probe an idle peer; the connection fails after `idle + 3 × interval` seconds of silence.
+    /// Asks the kernel to probe an idle peer; see `OwnedDescriptor.keepAlive`.
     package func keepAlive(idleSeconds: Int32 = 8, intervalSeconds: Int32 = 3) {
-        _ = clx_set_keepalive(socket.raw, idleSeconds, intervalSeconds, 3)
+        socket.keepAlive(idleSeconds: idleSeconds, intervalSeconds: intervalSeconds)
     }
 }
 

@@ -41,16 +41,16 @@ final class Desk {
 
     /// Gives a moved connection its leg, or its refusal (device-streams 6.4).
     func admit(
-        _ channel: consuming Channel, path: LegPath, authorization: String?, offer: WebSocketHandshake.Offer, on reactor: Reactor
+        _ channel: consuming Channel, path: LegPath, authorization: String?, upgrade: LegUpgrade, on reactor: Reactor
     ) -> Connection {
         let refusal: Int
         if let stream = streams[path.stream] {
-            switch stream.admission(of: path.leg, authorization: authorization) {
+            switch stream.admission(of: path.leg, upgrade, authorization: authorization) {
             case .open:
-                var response = WebSocketHandshake.answer(to: offer, subprotocol: offer.subprotocols.first)
+                var response = upgrade.answer
                 response.headers.add("Date", httpDate())
                 response.encode(into: &channel.output)
-                return stream.take(channel, as: path.leg, on: reactor)
+                return stream.take(channel, as: path.leg, upgrade, on: reactor)
             case .refused(let status): refusal = status
             }
         } else {

@@ -164,14 +164,16 @@ final class HTTPConnection: Connection {
         let path = head.path
         let isDevice = path == "/$iothub/websocket" || path == "/%24iothub/websocket" || path == "/%24iothub%2Fwebsocket"
         guard isDevice || path.hasPrefix(LegPath.prefix) else { return false }
-        let offer: WebSocketHandshake.Offer
-        switch WebSocketHandshake.judge(head) {
-        case .refuse(let status): return refuseUpgrade(status, &channel, on: reactor)
-        case .upgrade(let valid): offer = valid
+        let wanted: LegUpgrade
+        switch LegUpgrade.asked(by: head) {
+        case .failure(let refused): return refuseUpgrade(refused.status, &channel, on: reactor)
+        case .success(let upgrade): wanted = upgrade
         }
         let core = self.core
         if isDevice {
-            guard let subprotocol = offer.subprotocols.first(where: { ASCII.equalIgnoringCase($0, "mqtt") }) else {
+            guard case .webSocket(let offer) = wanted,
+                let subprotocol = offer.subprotocols.first(where: { ASCII.equalIgnoringCase($0, "mqtt") })
+            else {
                 return refuseUpgrade(400, &channel, on: reactor)
             }
             let authority = core.authority(of: head)
@@ -190,7 +192,7 @@ final class HTTPConnection: Connection {
         hasUpgraded = true
         channel.move(to: core.mailboxes[leg.stream.home]) { channel, reactor in
             guard let desk = Desk.of(reactor) else { return Connection(channel) }
-            return desk.admit(channel, path: leg, authorization: authorization, offer: offer, on: reactor)
+            return desk.admit(channel, path: leg, authorization: authorization, upgrade: wanted, on: reactor)
         }
         return true
     }

@@ -13,8 +13,8 @@ final class HubStream: LegOwner {
         var client: ClientIdentity
         var name: String
         var patience: StreamSession.Patience
-        /// Modes that our own `forward` offers; empty for others.
-        var offer: String?
+        /// Ways that our own `forward` offers, those that we know; empty for others.
+        var offer: [StreamWay]
         /// Host and port by which the service reached the hub.
         var serviceAuthority: HostPort
         var servicePeer: String
@@ -34,11 +34,14 @@ final class HubStream: LegOwner {
     private weak var requester: HTTPConnection?
     private var session: StreamSession
     private let deviceToken = StreamToken(), serviceToken = StreamToken()
-    private var deviceLeg: WebSocketLeg?, serviceLeg: WebSocketLeg?
+    private var deviceLeg: (any HubLeg)?, serviceLeg: (any HubLeg)?
+    /// What the device's leg was asked to be; it may come before its answer.
+    private var deviceUpgrade: LegUpgrade?
+    private var switches: [Leg: BlindSwitch] = [:]
     private var timer: Timer?
     private var presence: Directory.Presence?
     private var waitNumber: UInt64?
-    private var chosen: String?
+    private var chosen: StreamWay?
     private var devicePeer = ""
     private var legEnd = ""
     private var isListed = false
@@ -83,7 +86,13 @@ final class HubStream: LegOwner {
     }
 
     func answered(isAccepted: Bool, chosen: String?, reason: String?, on reactor: Reactor) {
-        if session.state == .pending, isAccepted, Self.halves(order.offer), Self.halves(chosen) { self.chosen = "half-close" }
+        if session.state == .pending, isAccepted {
+            self.chosen = StreamWay.list(chosen).first { order.offer.contains($0) }
+            if deviceUpgrade?.fits(self.chosen) == false {
+                legEnd = "device: its leg is not of the kind that it chose"
+                return handle(.ordered(.legMissing), on: reactor)
+            }
+        }
         handle(.answered(isAccepted: isAccepted, reason: reason), on: reactor)
     }
 
@@ -133,7 +142,8 @@ final class HubStream: LegOwner {
 
     private func sendRequest(on reactor: Reactor) {
         guard let presence else { return handle(.deviceLost, on: reactor) }
-        let identifier = self.identifier, home = desk.mailbox, client = self.client, offer = order.offer, name = order.name
+        let identifier = self.identifier, home = desk.mailbox, client = self.client, name = order.name
+        let offer = order.offer.isEmpty ? nil : StreamWay.text(order.offer)
         let token = deviceToken.text, path = LegPath.path(hub: desk.core.shortName, client: client, stream: identifier, leg: .device)
         presence.mailbox.send { reactor in
             let device = reactor.source(presence.token) as? DeviceConnection
@@ -154,28 +164,65 @@ final class HubStream: LegOwner {
             "iothub-streaming-url": StreamURL(host: authority.host, port: authority.port ?? 443, path: path).description,
             "iothub-streaming-auth-token": serviceToken.text,
         ]
-        if let chosen { headers.add("iotstream-chosen", chosen) }
+        if let chosen { headers.add("iotstream-chosen", chosen.rawValue) }
         return headers
     }
 
     // Legs
 
-    func admission(of leg: Leg, authorization: String?) -> Admission {
+    func admission(of leg: Leg, _ upgrade: LegUpgrade, authorization: String?) -> Admission {
         guard let authorization, authorization.count > 7, ASCII.equalIgnoringCase(String(authorization.prefix(7)), "Bearer "),
             (leg == .device ? deviceToken : serviceToken).matches(String(authorization.dropFirst(7)))
         else { return .refused(status: 401) }
-        return switch session.admits(leg) {
-        case .open: .open
-        case .used: .refused(status: 409)
-        case .closed: .refused(status: 404)
+        switch session.admits(leg) {
+        case .open: break
+        case .used: return .refused(status: 409)
+        case .closed: return .refused(status: 404)
+        }
+        // Before its answer, a device may come in any way that was offered.
+        let fits = session.state == .pending ? upgrade.fits(nil) || order.offer.contains(.blind) : upgrade.fits(chosen)
+        return fits ? .open : .refused(status: 400)
+    }
+
+    /// Makes a leg of an admitted channel, which the caller starts. It has come from now on: nobody comes a second time.
+    func take(_ channel: consuming Channel, as leg: Leg, _ upgrade: LegUpgrade, on reactor: Reactor) -> Connection {
+        if leg == .device { deviceUpgrade = upgrade }
+        switch upgrade {
+        case .blind:
+            let connection = BlindSwitch(
+                channel, of: self, as: leg, withinMilliseconds: desk.core.limits.handshakeSeconds * 1000)
+            switches[leg] = connection
+            handle(.legAdmitted(leg), on: reactor)
+            return connection
+        case .webSocket:
+            // An early device leg comes before it is known what the device chose; nothing flows before both have joined, so the
+            // offer decides whether an early empty message is kept.
+            let passesEmpty = session.state == .pending ? order.offer.contains { $0 != .blind } : passesEmpty
+            let connection = WebSocketLeg(channel, owner: self, passesEmpty: passesEmpty)
+            arrived(connection, as: leg, on: reactor)
+            return connection
         }
     }
 
-    /// Makes a leg of an admitted channel, which the caller starts. It has arrived from now on: nobody comes a second time.
-    func take(_ channel: consuming Channel, as leg: Leg, on reactor: Reactor) -> Connection {
-        // An early device leg comes before it is known what the device chose; nothing flows before both have joined, so the
-        // offer decides whether an early empty message is kept.
-        let connection = WebSocketLeg(channel, owner: self, passesEmpty: Self.halves(session.state == .pending ? order.offer : chosen))
+    /// Between our own end points an empty message ends a direction.
+    private var passesEmpty: Bool { chosen == .halfClose || chosen == .endToEnd }
+
+    /// A blind leg has left TLS.
+    func switched(_ socket: consuming BareSocket, as leg: Leg, on reactor: Reactor) {
+        guard switches.removeValue(forKey: leg) != nil else { return }
+        let connection = BlindLeg(socket, owner: self)
+        connection.start(on: reactor)
+        arrived(connection, as: leg, on: reactor)
+    }
+
+    /// A blind leg has not left TLS as it had to.
+    func switchFailed(_ reason: String, of leg: Leg, on reactor: Reactor) {
+        guard switches.removeValue(forKey: leg) != nil else { return }
+        if legEnd.isEmpty { legEnd = "\(leg.rawValue): \(reason)" }
+        handle(.legEnded(leg), on: reactor)
+    }
+
+    private func arrived(_ connection: any HubLeg, as leg: Leg, on reactor: Reactor) {
         if leg == .device {
             deviceLeg = connection
             devicePeer = connection.peer?.description ?? ""
@@ -183,34 +230,35 @@ final class HubStream: LegOwner {
             serviceLeg = connection
         }
         handle(.legArrived(leg), on: reactor)
-        return connection
-    }
-
-    /// Whether a list of modes has `half-close`.
-    private static func halves(_ modes: String?) -> Bool {
-        (modes ?? "").split(whereSeparator: { $0 == "," || $0 == " " }).contains { $0 == "half-close" }
     }
 
     private func join(on reactor: Reactor) {
-        guard let deviceLeg, let serviceLeg else { return }
-        deviceLeg.passesEmpty = chosen != nil
         Log.info(
             "stream-opened",
-            ["stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy, "peer": order.servicePeer])
+            [
+                "stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy,
+                "peer": order.servicePeer, "mode": mode, "end-to-end": chosen?.isEndToEnd == true ? "yes" : "no",
+            ])
         list()
         timer?.set(inMilliseconds: 10_000, on: reactor)
         // Last: a leg that spoke and went before the other came ends the stream in here.
-        WebSocketLeg.join(deviceLeg, serviceLeg, on: reactor)
+        switch (deviceLeg, serviceLeg) {
+        case (let device as WebSocketLeg, let service as WebSocketLeg):
+            device.passesEmpty = passesEmpty
+            WebSocketLeg.join(device, service, on: reactor)
+        case (let device as BlindLeg, let service as BlindLeg): BlindLeg.join(device, service, on: reactor)
+        default: handle(.ordered(.legMissing), on: reactor)
+        }
     }
 
-    func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor) {
+    func ended(_ leg: any HubLeg, _ end: LegEnd, on reactor: Reactor) {
         let side: Leg = leg === deviceLeg ? .device : .service
         if side == .device { bytesToService = leg.receivedBytes } else { bytesToDevice = leg.receivedBytes }
         let other = side == .device ? serviceLeg : deviceLeg
         switch end {
         case .closed(let code):
             if legEnd.isEmpty { legEnd = "\(side.rawValue) closed \(code.map { String($0) } ?? "without code")" }
-            other?.close(code: code ?? WebSocketClose.normal, on: reactor)
+            other?.close(code: code ?? WebSocketClose.normal, reason: "", on: reactor)
         case .broken(let text):
             if legEnd.isEmpty { legEnd = "\(side.rawValue): \(text)" }
             other?.close(code: WebSocketClose.internalError, reason: "WS disconnected", on: reactor)
@@ -222,6 +270,7 @@ final class HubStream: LegOwner {
     private func closeLegs(_ end: StreamSession.End, on reactor: Reactor) {
         let code = end == .rejected || end == .done ? WebSocketClose.normal : WebSocketClose.goingAway
         for leg in [deviceLeg, serviceLeg] { leg?.close(code: code, reason: end == .done ? "" : end.rawValue, on: reactor) }
+        for connection in exchange(&switches, with: [:]).values { connection.abort(on: reactor) }
     }
 
     private func forget(_ end: StreamSession.End, on reactor: Reactor) {
@@ -252,12 +301,17 @@ final class HubStream: LegOwner {
         [
             "id": .string(identifier.text), "deviceId": .string(client.deviceID),
             "moduleId": client.moduleID.map { .string($0) } ?? .null, "name": .string(order.name), "state": .string(session.state.rawValue),
-            "mode": "websocket", "since": .string(openedAt.description),
+            "mode": isDecided ? .string(mode) : .null, "endToEnd": isDecided ? .bool(chosen?.isEndToEnd == true) : .null,
+            "since": .string(openedAt.description),
             "bytesToDevice": .integer(Int64(clamping: serviceLeg?.receivedBytes ?? bytesToDevice)),
             "bytesToService": .integer(Int64(clamping: deviceLeg?.receivedBytes ?? bytesToService)),
             "servicePeer": .string(order.servicePeer), "devicePeer": .string(devicePeer),
         ]
     }
+
+    /// Whether it is known how the stream is carried.
+    private var isDecided: Bool { session.state != .waiting && session.state != .pending }
+    private var mode: String { chosen == .blind ? "blind" : "websocket" }
 
     private var path: String { "\(desk.core.paths.streams)/\(identifier)" }
 

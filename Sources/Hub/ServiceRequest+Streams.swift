@@ -45,7 +45,7 @@ extension ServiceRequest {
             throw .answer(HTTPAnswer(status: 503, errorName: "ServiceUnavailable", message: "the hub is shutting down"))
         }
         let order = HubStream.Order(
-            client: client, name: streamName, patience: patience, offer: head.headers["iotstream-offer"].map { String($0.prefix(200)) },
+            client: client, name: streamName, patience: patience, offer: StreamWay.list(head.headers["iotstream-offer"]),
             serviceAuthority: core.authority(of: head), servicePeer: connection.peer?.description ?? "", policy: principal.policy,
             authorization: head.headers["Authorization"], path: (head.pathSegments ?? []).joined(separator: "/"),
             generationID: identity.generationID)

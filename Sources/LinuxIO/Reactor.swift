@@ -11,6 +11,9 @@ public final class Reactor {
     /// Where connections read into before they own a buffer.
     package let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 64)
 
+    /// For those who move bytes from socket to socket.
+    package let pipes = PipePool()
+
     /// What a role keeps for each reactor.
     package var resident: AnyObject?
 

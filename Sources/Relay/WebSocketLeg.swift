@@ -3,22 +3,9 @@ import Connections
 import LinuxIO
 import Wire
 
-/// Who is told what becomes of a leg.
-package protocol LegOwner: AnyObject {
-    /// The leg is over, exactly once; its last bytes have been handed on.
-    func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor)
-}
-
 /// One leg of a stream at the hub: a WebSocket whose data frames go, unmasked and otherwise as they are, to the other leg
 /// (device-streams 6.5 to 6.8). Control frames stay on their leg. The other leg lives on the same reactor.
-package final class WebSocketLeg: Connection {
-    package enum End: Equatable, Sendable {
-        /// A Close frame came, with this code.
-        case closed(UInt16?)
-        /// The connection ended without one; why.
-        case broken(String)
-    }
-
+package final class WebSocketLeg: Connection, HubLeg {
     /// Bytes kept for a leg that is not there yet.
     private static let earlyLimit = 64 << 10
     /// A burst of more empty messages than this within a second is somebody's end of file (device-streams 6.5).
@@ -51,7 +38,7 @@ package final class WebSocketLeg: Connection {
     private var isBroken = false
     private var hasReported = false
     /// How the leg ended while early bytes of its still waited for the other one: both are told together.
-    private var heldEnd: End?
+    private var heldEnd: LegEnd?
     private var isDismissed = false  // the owner wants no more of it
     private var flushedBeats = 0, stalledBeats = 0, lastQueued = 0
     /// Payload bytes that came from this leg.
@@ -282,7 +269,7 @@ package final class WebSocketLeg: Connection {
         }
     }
 
-    private func report(_ end: End, on reactor: Reactor) {
+    private func report(_ end: LegEnd, on reactor: Reactor) {
         guard !hasReported else { return }
         if !hasJoined, !early.isEmpty, !isDismissed {
             heldEnd = heldEnd ?? end

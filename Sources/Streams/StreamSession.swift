@@ -22,7 +22,11 @@ package struct StreamSession: Sendable {
         case deviceLost
         /// The service hung up before its answer.
         case requesterGone
+        /// A leg's connection is ours, but cannot carry bytes yet.
+        case legAdmitted(Leg)
+        /// It can now; a leg that needs nothing more arrives without having been admitted before.
         case legArrived(Leg)
+        /// Its connection is over, whether or not it has arrived.
         case legEnded(Leg)
         /// The deadline that `deadline` told has come.
         case tick
@@ -78,7 +82,7 @@ package struct StreamSession: Sendable {
     package private(set) var deadline: UInt64?
     private let patience: Patience
     private var isDeviceLegThere = false, isServiceLegThere = false
-    private var hasDeviceLegCome = false, hasServiceLegCome = false
+    private var hasDeviceLegCome = false, hasServiceLegCome = false, hasDeviceLegGone = false
 
     package init(_ patience: Patience) { self.patience = patience }
 
@@ -120,8 +124,12 @@ package struct StreamSession: Sendable {
         case (.pending, .deviceLost): return end(.deviceGone, answer: .deviceGone)
         case (.pending, .tick): return isDue(now) ? end(.noAnswer, answer: .noAnswer) : []
         case (.waiting, .requesterGone), (.pending, .requesterGone): return end(.requesterGone, answer: nil)
-        case (_, .legArrived(let leg)):
+        case (_, .legAdmitted(let leg)):
             guard admits(leg) == .open else { return [] }
+            if leg == .device { hasDeviceLegCome = true } else { hasServiceLegCome = true }
+            return []
+        case (_, .legArrived(let leg)):
+            guard admits(leg) != .closed else { return [] }
             if leg == .device {
                 (isDeviceLegThere, hasDeviceLegCome) = (true, true)
             } else {
@@ -129,7 +137,7 @@ package struct StreamSession: Sendable {
             }
             return joinIfComplete()
         case (.pending, .legEnded(.device)):
-            isDeviceLegThere = false  // it may still answer, but it cannot come again
+            (isDeviceLegThere, hasDeviceLegGone) = (false, true)  // it may still answer, but it cannot come again
             return []
         case (.accepted, .legEnded): return end(.legMissing, answer: nil)
         case (.running, .legEnded): return end(.done, answer: nil)
@@ -146,7 +154,7 @@ package struct StreamSession: Sendable {
     private mutating func joinIfComplete() -> [Action] {
         guard state == .accepted, isDeviceLegThere, isServiceLegThere else {
             // An early device leg that has already gone leaves nothing to wait for.
-            return state == .accepted && hasDeviceLegCome && !isDeviceLegThere ? end(.legMissing, answer: nil) : []
+            return state == .accepted && hasDeviceLegGone ? end(.legMissing, answer: nil) : []
         }
         state = .running
         deadline = nil

@@ -32,6 +32,9 @@ int clx_set_keepalive(int fd, int idle_seconds, int interval_seconds, int probes
 int clx_set_reset_on_close(int fd);              // close() then sends RST
 int clx_path_is_dead(int fd, unsigned silent_ms);  // 1 when sent bytes went unanswered for that long
 int clx_pipe(int fds[2]);                        // non-blocking, close-on-exec
+int clx_set_pipe_size(int fd, int bytes);        // the size that it has now; EPERM beyond what the user may have
+int clx_pipe_size(int fd);
+long clx_splice(int from, int to, size_t count); // never waits; bytes moved, 0 at the end of input
 int clx_inotify(void);
 int clx_memfd(const char *name);
 void clx_raise_descriptor_limit(void);

@@ -68,12 +68,12 @@ class Accepted:
         assert re.fullmatch(r"[A-Za-z0-9._-]{20,}", self.token)
 
 
-def open_stream(hub, device, client, name="TestStream", offer=None, **named):
-    """A stream that the device has accepted; no leg is connected."""
+def open_stream(hub, device, client, name="TestStream", offer=None, chosen="half-close", **named):
+    """A stream that the device has accepted; no leg is connected. `chosen` is what the device says where something is offered."""
     fields = headers(named.pop("connect", None), named.pop("response", 20), offer)
     opening = Opening(hub, device.name, name, module=device.module, fields=fields, **named)
     request = Request(client.receive())
-    reply(client, request, extra="&$chosen=half-close" if offer else "")
+    reply(client, request, extra=f"&$chosen={chosen}" if offer else "")
     accepted = Accepted(opening.answer(), request)
     opening.close()
     return accepted
