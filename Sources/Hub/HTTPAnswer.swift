@@ -1,3 +1,4 @@
+import Bytes
 import Registry
 import Streams
 import Wire
@@ -66,7 +67,7 @@ struct HTTPAnswer: Sendable {
         }
     }
 
-    private static func trackingID() -> String { "\(Hex.encode((0..<16).map { _ in UInt8.random(in: .min ... .max) }))-G:0" }
+    private static func trackingID() -> String { "\(Hex.encode([UInt8].random(count: 16)))-G:0" }
 
     /// `hh:mm:ss`.
     private static func clock(_ seconds: Int) -> String {

@@ -137,7 +137,7 @@ final class HTTPConnection: Connection {
     }
 
     private static func requestID() -> String {
-        let digits = Hex.encode((0..<16).map { _ in UInt8.random(in: .min ... .max) })
+        let digits = Hex.encode([UInt8].random(count: 16))
         var text = ""
         for (index, digit) in digits.enumerated() {
             if [8, 12, 16, 20].contains(index) { text.append("-") }

@@ -1,3 +1,4 @@
+import Bytes
 import Wire
 
 /// Names one stream: 32 hexadecimal digits, the first two of which say which reactor it lives on (device-streams 1).
@@ -6,7 +7,7 @@ package struct StreamIdentifier: Hashable, Sendable, CustomStringConvertible {
 
     /// A new name for a stream that lives on reactor `home` (0–255).
     package init(home: UInt8) {
-        var bytes = (0..<16).map { _ in UInt8.random(in: .min ... .max) }
+        var bytes = [UInt8].random(count: 16)
         bytes[0] = home
         text = Hex.encode(bytes)
     }
@@ -32,7 +33,7 @@ package enum Leg: String, Sendable {
 package struct StreamToken: Equatable, Sendable, CustomStringConvertible {
     package let text: String
 
-    package init() { text = Base64.encodeURL((0..<24).map { _ in UInt8.random(in: .min ... .max) }) }
+    package init() { text = Base64.encodeURL([UInt8].random(count: 24)) }
 
     package func matches(_ candidate: String) -> Bool { equalInConstantTime(Array(text.utf8), Array(candidate.utf8)) }
 

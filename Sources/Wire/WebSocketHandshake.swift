@@ -42,7 +42,7 @@ package enum WebSocketHandshake {
 
     /// A new key for a client: 16 random bytes.
     package static func randomKey() -> String {
-        Base64.encode((0..<16).map { _ in UInt8.random(in: .min ... .max) })
+        Base64.encode([UInt8].random(count: 16))
     }
 
     /// Judges a request on the server's side. Who may upgrade, and where, is for others to say.
