@@ -178,7 +178,7 @@ final class SealedRig: Sendable {
 
 private final class HubStream: LegOwner {
     var legs: [WebSocketLeg] = []
-    func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor) {
+    func ended(_ leg: any HubLeg, _ end: LegEnd, on reactor: Reactor) {
         for other in legs where other !== leg {
             switch end {
             case .closed(let code): other.close(code: code ?? 1000, on: reactor)

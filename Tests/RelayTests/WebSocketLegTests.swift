@@ -10,9 +10,9 @@ import Wire
 /// What a hub's stream does with its legs: tells the other one how one ended.
 private final class Stream: LegOwner {
     var legs: [WebSocketLeg] = []
-    let ends: Mutex<[WebSocketLeg.End]> = Mutex([])
+    let ends: Mutex<[LegEnd]> = Mutex([])
 
-    func ended(_ leg: WebSocketLeg, _ end: WebSocketLeg.End, on reactor: Reactor) {
+    func ended(_ leg: any HubLeg, _ end: LegEnd, on reactor: Reactor) {
         ends.withLock { $0.append(end) }
         for other in legs where other !== leg {
             switch end {
