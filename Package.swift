@@ -49,6 +49,9 @@ let fuzzers: [Target] = [
     fuzzer("connection-string", in: "ConnectionString"),
     fuzzer("config", in: "Configuration"),
     fuzzer("json", in: "JSON"),
+    fuzzer("known-devices", in: "KnownDevices", of: "Trust"),
+    fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
+    fuzzer("paths", in: "Paths", of: "Trust"),
 ]
 
 let package = Package(

@@ -14,17 +14,19 @@ struct ServiceTrust: Sendable {
     let devices: DevicePolicy
     let paths: PathMemory
 
+    static let identityOption = Option.value(
+        "identity", "DIR", "directory of this service's key and known_devices (IOTSTREAM_IDENTITY; default ~/.iotstream)",
+        completion: .directory)
+    static let knownDevicesOption = Option.value(
+        "known-devices", "FILE", "devices' keys, written down at the first stream (default: known_devices in --identity)", completion: .file
+    )
+
     static let options: [Option] = [
+        identityOption,
         .value(
-            "identity", "DIR", "directory of this service's key and known_devices (IOTSTREAM_IDENTITY; default ~/.iotstream)",
-            completion: .directory),
-        .value(
-            "cert", "FILE", "the service's own certificate chain, to show to devices (default: a key made at first use)",
-            completion: .file),
+            "cert", "FILE", "the service's own certificate chain, to show to devices (default: a key made at first use)", completion: .file),
         .value("key", "FILE", "the certificate's private key", completion: .file),
-        .value(
-            "known-devices", "FILE", "devices' keys, written down at the first stream (default: known_devices in --identity)",
-            completion: .file),
+        knownDevicesOption,
         .value("device-ca", "FILE", "root of the devices' certificates; known_devices is not used then", completion: .file),
     ]
 
@@ -44,11 +46,10 @@ struct ServiceTrust: Sendable {
             if let authority = text("device-ca") {
                 devices = .authority(try DeviceAuthority(path: authority))
             } else {
-                let path = text("known-devices") ?? directory.map { "\($0)/known_devices" } ?? "known_devices"
-                devices = .pin(KnownDevices(path: path) { text in Output.warn(role: role, text) })
+                devices = .pin(KnownDevices(path: Self.knownDevices(arguments, top)) { text in Output.warn(role: role, text) })
             }
         } catch {
-            throw Failure(exitCode: error.exitStatus, error.what, error.remedy)
+            throw Failure(error)
         }
         paths = PathMemory(path: isHomeless ? nil : directory.map { "\($0)/paths" })
     }
@@ -60,7 +61,7 @@ struct ServiceTrust: Sendable {
     static func identity(_ arguments: Arguments, _ top: Configuration.Section?) throws(Failure) -> OwnIdentity {
         let pair = try pair(arguments, top), (named, usual) = directory(arguments, top)
         do throws(TrustError) { return try identity(pair, named ?? usual) } catch {
-            throw Failure(exitCode: error.exitStatus, error.what, error.remedy)
+            throw Failure(error)
         }
     }
 
@@ -82,6 +83,12 @@ struct ServiceTrust: Sendable {
     static func directory(_ arguments: Arguments, _ top: Configuration.Section?) -> (named: String?, usual: String?) {
         let named = arguments.text("identity") ?? Environment.nonEmpty("IOTSTREAM_IDENTITY") ?? top?.text("identity")
         return (named, Environment.ownDirectory)
+    }
+
+    /// The file of pins; nil for a user without a home who has named nothing.
+    static func knownDevices(_ arguments: Arguments, _ top: Configuration.Section?) -> String? {
+        let (named, usual) = directory(arguments, top)
+        return arguments.text("known-devices") ?? top?.text("known-devices") ?? (named ?? usual).map { "\($0)/known_devices" }
     }
 
     /// Nothing can be kept there; that a key is there and cannot be used is something else.

@@ -10,8 +10,8 @@ package enum AuthorizedLine: Equatable, Sendable {
     /// Nil for an empty line and for a comment, which begins with `#`.
     package init?(parsing line: String) throws(Malformed) {
         let two = line.words(2)
-        guard let first = two.first, !first.hasPrefix("#") else { return nil }
-        if first == "cert-authority" {
+        guard let first = two.first, !first.isComment else { return nil }
+        if String(first).isSame(as: "cert-authority") {
             let words = line.words(3)
             guard words.count > 1 else { throw Malformed(reason: "cert-authority wants a file") }
             self = .authority(path: String(words[1]), commonName: words.count > 2 ? String(words[2]) : nil)

@@ -67,7 +67,7 @@ package final class AuthorizedServices: Sendable {
                 case .authority(let file, let anchors, let wanted):
                     do throws(TrustError) {
                         let leaf = try DeviceAuthority.verify(certificates, anchors: anchors, path: file, now: now)
-                        guard wanted == nil || leaf.commonName == wanted else { continue }
+                        if let wanted, leaf.commonName?.isSame(as: wanted) != true { continue }
                         return .permitted(name: leaf.commonName?.printable ?? shown.description)
                     } catch {
                         // Only for a certificate that was made for this authority is it interesting what is wrong with it.

@@ -20,7 +20,7 @@ package struct DeviceAuthority: Sendable {
     /// the certificate is meant for does not matter.
     package func check(_ chain: [Certificate], device: ClientIdentity, now: Int64) throws(TrustError) {
         let leaf = try Self.verify(chain, anchors: anchors, path: path, now: now)
-        guard leaf.commonName == device.clientID else {
+        guard leaf.commonName?.isSame(as: device.clientID) == true else {
             let name = leaf.commonName.map { "\($0.printable)'s" } ?? "without a name"
             throw TrustError(
                 .untrusted, "the device's certificate is \(name), not \(device)'s", "the hub may have joined you with another device")

@@ -83,7 +83,8 @@ package enum DevicePolicy: Sendable {
         let place = line > 0 ? "\(path):\(line)" : "this process"
         let remedy =
             line > 0
-            ? "compare with iotstream agent --fingerprint on the device, and only if that agrees remove line \(line) of \(path)"
+            ? "compare with iotstream agent --fingerprint on the device, and only if that agrees remove line \(line) of \(path) "
+                + "(iotstream known-devices remove \(device.deviceID))"
             : "compare with iotstream agent --fingerprint on the device, and only if that agrees start again"
         return TrustError(
             .untrusted,

@@ -9,8 +9,9 @@ package struct Fingerprint: Hashable, Sendable, CustomStringConvertible {
 
     /// Reads what `description` writes: that spelling and no other.
     package init?(_ text: some StringProtocol) {
-        guard text.hasPrefix(Self.prefix), text.utf8.count == Self.prefix.utf8.count + 43,
-            let digest = Base64.decode(String(text.dropFirst(Self.prefix.count)) + "="), digest.count == 32
+        guard text.utf8.starts(with: Self.prefix.utf8), text.utf8.count == Self.prefix.utf8.count + 43,
+            let digest = Base64.decode(String(decoding: text.utf8.dropFirst(Self.prefix.utf8.count), as: UTF8.self) + "="),
+            digest.count == 32
         else { return nil }
         self.digest = digest
     }

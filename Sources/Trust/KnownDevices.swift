@@ -25,7 +25,9 @@ package final class KnownDevices: Sendable {
         package let pin: PinnedKey
     }
 
+    /// The file's name, for people.
     package let path: String
+    private let file: LineFile?
     private let complain: @Sendable (String) -> Void
     private let state = Mutex(State())
 
@@ -49,9 +51,12 @@ package final class KnownDevices: Sendable {
         let device: ClientIdentity
     }
 
-    /// - Parameter complain: gets one line for each line of the file that cannot be read, once.
-    package init(path: String, complain: @escaping @Sendable (String) -> Void = { _ in }) {
-        self.path = path
+    /// - Parameters:
+    ///   - path: nil for what ends with the process.
+    ///   - complain: gets one line for each line of the file that cannot be read, once.
+    package init(path: String?, complain: @escaping @Sendable (String) -> Void = { _ in }) {
+        self.path = path ?? "memory"
+        file = path.map { LineFile(path: $0) }
         self.complain = complain
     }
 
@@ -92,7 +97,8 @@ package final class KnownDevices: Sendable {
         let pin = PinnedKey(hub: hub, device: device, fingerprint: fingerprint, comment: comment)
         var isThere = true
         do throws(SystemError) {
-            try LineFile(path: path).edit { lines in
+            guard let file else { throw SystemError("open", ENOENT) }
+            try file.edit { lines in
                 let others = lines.compactMap { try? PinnedKey(parsing: $0) }.filter { $0.hub == pin.hub && $0.device == pin.device }
                 if others.isEmpty { return lines + [pin.line] }
                 isThere = others.contains { $0.fingerprint == pin.fingerprint }
@@ -100,7 +106,7 @@ package final class KnownDevices: Sendable {
             }
         } catch {
             state.withLock { $0.unwritten.append(pin) }
-            throw TrustError(error, path)
+            throw file == nil ? TrustError(.homeless, "no home directory") : TrustError(error, path)
         }
         return isThere
     }
@@ -108,11 +114,11 @@ package final class KnownDevices: Sendable {
     /// Takes out every line of a device, of one hub or of all; comments and everybody else's lines stay.
     /// - Returns: how many lines there were.
     package func remove(device: ClientIdentity, hub: HostPort? = nil) throws(TrustError) -> Int {
-        guard Files.exists(path) else { return 0 }
+        guard let file, Files.exists(path) else { return 0 }
         var removed = 0
         let name = hub.map { PinnedKey.name(of: $0) }
         do throws(SystemError) {
-            try LineFile(path: path).edit { lines in
+            try file.edit { lines in
                 let kept = lines.filter { line in
                     let (itsHub, itsDevice): (String, ClientIdentity)
                     do throws(PinnedKey.Malformed) {
@@ -134,10 +140,11 @@ package final class KnownDevices: Sendable {
     }
 
     private func read() throws(TrustError) -> Contents {
+        guard let file else { return Contents() }
         let stamp = Files.stamp(path)
         if let stamp, let contents = state.withLock({ $0.stamp == stamp ? $0.contents : nil }) { return contents }
         let lines: [String]
-        do throws(SystemError) { lines = try LineFile(path: path).lines() ?? [] } catch { throw TrustError(error, path) }
+        do throws(SystemError) { lines = try file.lines() ?? [] } catch { throw TrustError(error, path) }
         var contents = Contents()
         for (index, line) in lines.enumerated() {
             do throws(PinnedKey.Malformed) {

@@ -3,13 +3,14 @@ import Wire
 /// One line of `known_devices`: `HUB DEVICE[/MODULE] SHA256:… [comment]`.
 package struct PinnedKey: Equatable, Sendable {
     /// A line that is no pin, and why.
-    enum Malformed: Error, Equatable {
+    package enum Malformed: Error, Equatable, Sendable {
         /// Whose pin it is cannot be told.
         case nameless(String)
         /// It is a pin of somebody, but not of any key.
         case keyless(hub: String, device: ClientIdentity)
 
-        var reason: String {
+        /// One line.
+        package var reason: String {
             switch self {
             case .nameless(let reason): reason
             case .keyless: "the third word is no fingerprint (SHA256:… of 50 characters)"
@@ -31,9 +32,9 @@ package struct PinnedKey: Equatable, Sendable {
     }
 
     /// Nil for an empty line and for a comment, which begins with `#`.
-    init?(parsing line: String) throws(Malformed) {
+    package init?(parsing line: String) throws(Malformed) {
         let words = line.words(4)
-        guard let first = words.first, !first.hasPrefix("#") else { return nil }
+        guard let first = words.first, !first.isComment else { return nil }
         guard let place = HostPort(parsing: String(first)) else { throw .nameless("the first word is no host or host:port") }
         guard words.count > 1, let device = Self.device(words[1]) else { throw .nameless("the second word is no device's id") }
         hub = Self.name(of: place)
@@ -44,7 +45,7 @@ package struct PinnedKey: Equatable, Sendable {
     }
 
     /// The line, without its end.
-    var line: String { "\(hub) \(Self.word(for: device)) \(fingerprint)" + (comment.isEmpty ? "" : " \(comment)") }
+    package var line: String { "\(hub) \(Self.word(for: device)) \(fingerprint)" + (comment.isEmpty ? "" : " \(comment)") }
 
     /// The hub as it stands in the file: host names know no case, and 443 goes without saying.
     static func name(of hub: HostPort) -> String {

@@ -11,7 +11,8 @@ enum Role {
 
     /// In the order of the overview.
     static let all: [Command] = [
-        HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command, CertRole.command,
+        HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
+        KnownDevicesRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]

@@ -146,6 +146,9 @@ let shownKeys: [Fingerprint] = (0..<4).compactMap { number in
         #expect(throws: TrustError.self) { try homeless.remember(hub: hub, device: press, fingerprint: shownKeys[0]) }
         #expect(try homeless.verdict(hub: hub, device: press, fingerprint: shownKeys[0]) == .known)
         #expect(try homeless.verdict(hub: hub, device: press, fingerprint: shownKeys[1]) == .changed(line: 0, old: shownKeys[0]))
+        let memory = KnownDevices(path: nil)
+        #expect(throws: TrustError.self) { try memory.remember(hub: hub, device: press, fingerprint: shownKeys[0]) }
+        #expect(try memory.verdict(hub: hub, device: press, fingerprint: shownKeys[0]) == .known)
     }
 
     @Test func aFileThatCannotBeReadMakesNobodyAStranger() throws {

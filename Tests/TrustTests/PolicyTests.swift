@@ -56,7 +56,7 @@ struct Authority {
             error?.description
                 == "THE KEY OF press-17 HAS CHANGED: somebody may be listening, or the device has a new key: it shows \(second.fingerprint), "
                 + "and \(path):1 has \(first.fingerprint): compare with iotstream agent --fingerprint on the device, and only if that agrees "
-                + "remove line 1 of \(path)")
+                + "remove line 1 of \(path) (iotstream known-devices remove press-17)")
         #expect(try scratch.text("known_devices") == "hub.example press-17 \(first.fingerprint)\n")
         #expect(policy.downgraded(press).what == "the stream would not be encrypted as far as the device, but its key is in \(path)")
     }
