@@ -7,6 +7,7 @@ import Wire
 /// The agent at work, on one reactor: the conversation with the hub, the requests, the streams, and the signals.
 final class Agent: HubSessionOwner, StreamOpeningOwner {
     private var settings: AgentSettings
+    private var sealing: Sealing?
     private let reread: () throws(Failure) -> AgentSettings
     private var session: HubSession?
     private var desk: RequestDesk?
@@ -35,6 +36,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     }
 
     private func start(on reactor: Reactor) throws(Failure) {
+        sealing = try Sealing(settings.trust, for: settings.hub.client)
         if settings.asks { desk = try Self.desk(settings) }
         if settings.allow.isEmpty {
             Output.warn(role: "agent", "nothing is allowed, every request will be rejected: name ports with --allow")
@@ -66,9 +68,10 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         ServiceNotification.send("RELOADING=1\nMONOTONIC_USEC=\(Clock.milliseconds * 1000)")
         defer { ServiceNotification.send("READY=1") }
         do throws(Failure) {
-            let fresh = try reread()
+            let fresh = try reread(), sealing = try Sealing(fresh.trust, for: fresh.hub.client)
             if fresh.asks { desk = try Self.desk(fresh) } else { desk = nil }
             settings = fresh
+            self.sealing = sealing
             Log.notice("reloaded")
             session?.change(to: fresh.hub, on: reactor)
         } catch {
@@ -157,7 +160,9 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     }
 
     private func open(_ request: StreamRequest, to target: Target, over link: MQTTLink, on reactor: Reactor) {
-        let opening = StreamOpening(request, to: target, over: link, through: settings.hub.access, owner: self, on: reactor)
+        guard let sealing else { return }
+        let opening = StreamOpening(
+            request, to: target, over: link, through: settings.hub.access, sealing: sealing, owner: self, on: reactor)
         openings[ObjectIdentifier(opening)] = opening
         peak = max(peak, openings.count)
         undecided.insert(ObjectIdentifier(opening))

@@ -4,6 +4,7 @@ import Dialing
 import Glibc
 import LinuxIO
 import Relay
+import TLS
 import Wire
 
 /// Who is told what becomes of a request.
@@ -19,9 +20,11 @@ protocol StreamOpeningOwner: AnyObject {
 ///     dialing the local target ─► accepted ─► the leg comes ─► bytes flow
 ///              └► rejected                └► refused: the local connection is reset
 ///
-/// The target is dialled before the request is accepted, so that a port where nobody listens is a rejection.
+/// The target is dialled before the request is accepted, so that a port where nobody listens is a rejection. A device that lets only
+/// certain services in does it the other way round: whoever is none of them learns nothing, and reaches nothing.
+///
+///     accepted ─► the leg comes ─► the service shows its key ─► dialing ─► bytes flow
 final class StreamOpening: Source {
-    static let halfClose = "half-close"
     private static let dialMilliseconds = 10_000
 
     let request: StreamRequest
@@ -30,25 +33,38 @@ final class StreamOpening: Source {
     private(set) var link: MQTTLink?
     private weak var owner: (any StreamOpeningOwner)?
     private let access: HubAccess
+    private let sealing: Sealing
+    /// The best of what was offered; nil: a plain device stream.
+    private let chosen: StreamWay?
     private var dialer: Dialer?
     private var upgrade: WebSocketUpgrade?
+    private var blind: BlindUpgrade?
+    private var handshake: SealedHandshake?
+    private var carrier: WebSocketCarrier?
+    private var sealed: Channel?  // of a service that was admitted, while its target is dialled
     private var bridge: LocalBridge?
-    private var isDone = false
+    private var isGivenUp = false, isDone = false
     private let began: UInt64
 
     init(
-        _ request: StreamRequest, to target: Target, over link: MQTTLink, through access: HubAccess, owner: any StreamOpeningOwner,
-        on reactor: Reactor
+        _ request: StreamRequest, to target: Target, over link: MQTTLink, through access: HubAccess, sealing: Sealing,
+        owner: any StreamOpeningOwner, on reactor: Reactor
     ) {
         self.request = request
         self.target = target
         self.link = link
         self.access = access
+        self.sealing = sealing
         self.owner = owner
+        let offered = StreamWay.list(request.fields["$offer"])
+        chosen = StreamWay.allCases.first { offered.contains($0) }
         began = reactor.now
         super.init()
         reactor.add(self)
     }
+
+    /// `blind`, `e2e`, or `websocket` for what the hub can read.
+    private var mode: String { chosen.flatMap { $0.isEndToEnd ? $0.rawValue : nil } ?? "websocket" }
 
     override var isBackground: Bool { true }  // the bridge's connections are waited for
     override func drain(on reactor: Reactor) { reject("the agent is shutting down", on: reactor) }
@@ -59,13 +75,31 @@ final class StreamOpening: Source {
 
     /// Ends the stream, and lets its other end know.
     func breakOff(on reactor: Reactor) {
-        cancelDialling(on: reactor)
-        upgrade.take()?.cancel(on: reactor)
-        bridge?.abort(on: reactor)
+        giveUp(on: reactor)
+        if let bridge { bridge.abort(on: reactor) } else { finish(on: reactor) }
     }
 
-    /// Dials the target and goes on from there.
+    /// Lets go of what is on its way.
+    private func giveUp(on reactor: Reactor) {
+        isGivenUp = true
+        dialer.take()?.cancel(on: reactor)
+        upgrade.take()?.cancel(on: reactor)
+        blind.take()?.cancel(on: reactor)
+        handshake.take()?.cancel(on: reactor)
+        sealed.take()?.discard()
+        if bridge?.hasLeg != true { carrier.take()?.abandon(on: reactor) }
+    }
+
+    /// Dials the target and goes on from there, or has the service show who it is first.
     func start(on reactor: Reactor) {
+        guard sealing.isExclusive else { return dial(on: reactor) }
+        guard chosen?.isEndToEnd == true else {
+            return reject("this device takes only streams that are encrypted end to end", on: reactor)
+        }
+        accept(on: reactor)
+    }
+
+    private func dial(on reactor: Reactor) {
         reactor.setDeadline(of: self, inMilliseconds: Self.dialMilliseconds)
         let token = token
         access.resolve(target.host, port: target.port, on: reactor) { result, reactor in
@@ -73,12 +107,12 @@ final class StreamOpening: Source {
         }
     }
 
-    override func deadlinePassed(on reactor: Reactor) { reject("no answer from \(target)", on: reactor) }
+    override func deadlinePassed(on reactor: Reactor) { unreached("no answer from \(target)", on: reactor) }
 
     private func resolved(_ result: Result<[SocketAddress], Resolver.Failure>, on reactor: Reactor) {
-        guard link != nil, bridge == nil else { return }
+        guard !isGivenUp, bridge == nil else { return }
         switch result {
-        case .failure(let failure): reject(failure.description, on: reactor)
+        case .failure(let failure): unreached(failure.description, on: reactor)
         case .success(let addresses):
             var isAnswered = false
             let dialer = Dialer(to: addresses, withinMilliseconds: Self.dialMilliseconds, on: reactor) { [self] socket, error, reactor in
@@ -91,11 +125,17 @@ final class StreamOpening: Source {
     }
 
     private func dialled(_ socket: consuming OwnedDescriptor?, _ error: SystemError, on reactor: Reactor) {
-        guard link != nil else { return }
-        guard let socket else { return reject(Self.text(error, target), on: reactor) }
+        guard !isGivenUp else { return }
+        guard let socket else { return unreached(Self.text(error, target), on: reactor) }
         reactor.setDeadline(of: self, inMilliseconds: nil)
-        bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in closed(report, on: reactor) }
-        accept(on: reactor)
+        let bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in closed(report, on: reactor) }
+        self.bridge = bridge
+        if let sealed = sealed.take() { join(bridge, sealed, on: reactor) } else { accept(on: reactor) }
+    }
+
+    /// The target cannot be reached: a rejection, if that can still be said.
+    private func unreached(_ reason: String, on reactor: Reactor) {
+        if link != nil { reject(reason, on: reactor) } else { failed(reason, on: reactor) }
     }
 
     private static func text(_ error: SystemError, _ target: Target) -> String {
@@ -109,24 +149,75 @@ final class StreamOpening: Source {
     // The answer
 
     private func accept(on reactor: Reactor) {
-        let isHalfClosing =
-            request.fields["$offer"].map { $0.utf8.split(separator: UInt8(ascii: ",")) }?.contains {
-                let word = Substring($0).utf8.drop { $0 == 0x20 }
-                return word.elementsEqual(Self.halfClose.utf8)
-            } ?? false
         guard let url = StreamURL(parsing: request.url) else { return reject("the hub gave no valid address", on: reactor) }
-        answer(StreamAnswer.accepted, isHalfClosing ? [TopicField("$chosen", Self.halfClose)] : [], on: reactor)
+        answer(StreamAnswer.accepted, chosen.map { [TopicField("$chosen", $0.rawValue)] } ?? [], on: reactor)
+        guard chosen != .blind else {
+            blind = BlindUpgrade(to: url, through: access, bearer: request.auth, on: reactor) { [self] result, reactor in
+                blind = nil
+                switch consume result {
+                case .success(let socket): seal(socket.take(), on: reactor)
+                case .failure(let error): failed(error.description, on: reactor)
+                }
+            }
+            return
+        }
         upgrade = WebSocketUpgrade(to: url, through: access, bearer: request.auth, on: reactor) { [self] result, reactor in
             upgrade = nil
             switch consume result {
-            case .success(let upgraded):
-                Log.info("stream-opened", ["stream": request.rid, "name": request.streamName, "target": target.description])
-                bridge?.join(upgraded.take(), isHalfClosing: isHalfClosing, on: reactor)
-            case .failure(let error):
-                Log.warning("stream-failed", ["stream": request.rid, "name": request.streamName, "reason": error.description])
-                bridge?.refuse(on: reactor)
+            case .success(let upgraded): opened(upgraded.take(), on: reactor)
+            case .failure(let error): failed(error.description, on: reactor)
             }
         }
+    }
+
+    private func opened(_ channel: consuming Channel, on reactor: Reactor) {
+        guard chosen == .endToEnd else {
+            tellOpened()
+            bridge?.join(channel, isHalfClosing: chosen == .halfClose, on: reactor)
+            return
+        }
+        do throws(SystemError) {
+            let carrier = try WebSocketCarrier(channel, on: reactor)
+            self.carrier = carrier
+            if let socket = carrier.takeSocket() { seal(socket, on: reactor) }
+        } catch {
+            failed(error.description, on: reactor)
+        }
+    }
+
+    private func seal(_ socket: consuming OwnedDescriptor, on reactor: Reactor) {
+        do throws(TLSError) {
+            handshake = try sealing.begin(socket, for: request.streamName, on: reactor) { [self] result, reactor in
+                handshake = nil
+                switch consume result {
+                case .success(let channel):
+                    if let bridge { return join(bridge, channel, on: reactor) }
+                    sealed = consume channel
+                    dial(on: reactor)
+                case .failure(let failure): failed(failure.reason, on: reactor)
+                }
+            }
+        } catch {
+            failed(error.description, on: reactor)
+        }
+    }
+
+    private func join(_ bridge: LocalBridge, _ channel: consuming Channel, on reactor: Reactor) {
+        tellOpened()
+        bridge.join(sealed: channel, inside: carrier.take(), on: reactor)
+    }
+
+    private func tellOpened() {
+        Log.info(
+            "stream-opened",
+            ["stream": request.rid, "name": request.streamName, "target": target.description, "mode": mode])
+    }
+
+    /// An accepted stream that does not come about.
+    private func failed(_ reason: String, on reactor: Reactor) {
+        Log.warning("stream-failed", ["stream": request.rid, "name": request.streamName, "mode": mode, "reason": reason])
+        giveUp(on: reactor)
+        if let bridge { bridge.refuse(on: reactor) } else { finish(on: reactor) }
     }
 
     /// Tells the service why not; nothing happens when it has been told something already.
@@ -136,7 +227,7 @@ final class StreamOpening: Source {
         Self.reject(request, reason, over: link, on: reactor)
         link = nil
         owner?.decided(self)
-        cancelDialling(on: reactor)
+        giveUp(on: reactor)
         if let bridge { bridge.refuse(on: reactor) } else { finish(on: reactor) }
     }
 
@@ -163,19 +254,17 @@ final class StreamOpening: Source {
         guard link === lost else { return }
         link = nil
         owner?.decided(self)
-        cancelDialling(on: reactor)
+        giveUp(on: reactor)
         if let bridge { bridge.refuse(on: reactor) } else { finish(on: reactor) }
     }
 
-    private func cancelDialling(on reactor: Reactor) { dialer.take()?.cancel(on: reactor) }
-
     private func closed(_ report: LocalBridge.Report, on reactor: Reactor) {
         bridge = nil
-        upgrade.take()?.cancel(on: reactor)
+        giveUp(on: reactor)
         Log.info(
             "stream-closed",
             [
-                "stream": request.rid, "name": request.streamName, "reason": report.end.description,
+                "stream": request.rid, "name": request.streamName, "mode": mode, "reason": report.end.description,
                 "bytes-to-service": "\(report.bytesFromLocal)", "bytes-to-device": "\(report.bytesToLocal)",
                 "milliseconds": "\(reactor.now - min(began, reactor.now))",
             ])

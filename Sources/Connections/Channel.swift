@@ -72,6 +72,9 @@ public struct Channel: ~Copyable, Sendable {
     /// Ends our direction once everything has gone out; reading goes on.
     package mutating func finishWriting() { finishesWriting = true }
 
+    /// Breaks the connection off, with RST on the socket, without an owner.
+    package consuming func discard() { transport.resetOnClose() }
+
     /// Stops reading until `resume`; the peer is slowed down by its window.
     package mutating func pause() { isPaused = true }
 

@@ -10,7 +10,7 @@ package enum ConnectRole {
             made for ssh's ProxyCommand. The end of standard input is the end of that direction only. Ends when the stream has: with 0 \
             after an orderly end, 1 when the device refused it or it broke, 69 when the hub cannot be reached, 77 when it is not permitted.
             """,
-        options: ServiceSettings.options + [ForwardRole.mode, ForwardRole.fingerprint, .json],
+        options: ServiceSettings.options + [StreamMode.option, ForwardRole.fingerprint, .json],
         operands: [
             Operand("DEVICE", .one, "the device's id"), Operand("REMOTE", .one, "a port, or a name that the agent offers"),
         ],
@@ -22,7 +22,6 @@ package enum ConnectRole {
 
     private static func run(_ arguments: Arguments) throws(Failure) {
         if arguments.flag("fingerprint") { return try ForwardRole.showFingerprint(arguments) }
-        try ForwardRole.checkMode(arguments)
         let client = try StreamTarget.client(arguments.required("DEVICE"), module: arguments.text("module"))
         let target = StreamTarget(client: client, remote: try remote(arguments.required("REMOTE")))
         try Connecting(ServiceSettings(arguments), target: target).run()

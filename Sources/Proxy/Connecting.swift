@@ -12,8 +12,8 @@ final class Connecting {
     private var streams: StandardStreams?
     private var failure: Failure?
 
-    init(_ settings: ServiceSettings, target: StreamTarget) {
-        service = HubService(settings, role: "connect")
+    init(_ settings: ServiceSettings, target: StreamTarget) throws(Failure) {
+        service = try HubService(settings, role: "connect")
         self.target = target
     }
 
@@ -43,15 +43,14 @@ final class Connecting {
             switch consume result {
             case .failure(let failure): end(failure.failure(of: target.description), on: reactor)
             case .success(let stream):
-                let isHalfClosing = stream.isHalfClosing
-                Log.info("stream-opened", ["target": target.description])
-                join(stream, isHalfClosing: isHalfClosing, on: reactor)
+                Log.info("stream-opened", ["target": target.description, "mode": stream.mode])
+                join(stream, on: reactor)
             }
         }
     }
 
     /// Only now is standard input read: a stream that never opens takes nothing of it.
-    private func join(_ stream: consuming OpenedStream, isHalfClosing: Bool, on reactor: Reactor) {
+    private func join(_ stream: consuming OpenedStream, on reactor: Reactor) {
         do throws(SystemError) {
             let mailbox = reactor.mailbox
             reactor.resident = self  // found again by what the threads send
@@ -62,7 +61,7 @@ final class Connecting {
             guard let socket = streams.takeSocket() else { return }
             let bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in ended(report, on: reactor) }
             self.bridge = bridge
-            bridge.join(stream.take(), isHalfClosing: isHalfClosing, on: reactor)
+            stream.join(bridge, on: reactor)
         } catch {
             end(.system("\(error)"), on: reactor)
         }
@@ -86,7 +85,7 @@ final class Connecting {
         switch report.end {
         case .orderly: reactor.stop()
         case .localReset where failure == nil: end(.refused("\(target): standard input or output went away"), on: reactor)
-        default: end(.refused("\(target): \(report.end)"), on: reactor)
+        default: end(.refused("\(target): \(service.complaint(about: report, of: target) ?? report.end.description)"), on: reactor)
         }
     }
 

@@ -17,7 +17,7 @@ package enum ForwardRole {
         options: ServiceSettings.options + [
             .value("bind", "ADDR", "listen on this address (default 127.0.0.1); * is every address"),
             .value("warm", "N", "keep connections to the hub ready for N new streams, up to 64 (default 0)"),
-            mode, fingerprint, .json,
+            StreamMode.option, fingerprint, .json,
         ],
         operands: [
             Operand("DEVICE", .one, "the device's id"),
@@ -30,21 +30,17 @@ package enum ForwardRole {
         logLevel: .notice,
         run: { arguments throws(Failure) in try run(arguments) })
 
-    static let mode = Option.value(
-        "mode", "MODE", "how bytes travel: auto or websocket", completion: .words(["auto", "websocket"]))
-
     static let fingerprint = Option.flag(
         "fingerprint", "print the fingerprint of this service's key and end; makes the key where there is none yet", standsAlone: true)
 
     private static func run(_ arguments: Arguments) throws(Failure) {
         if arguments.flag("fingerprint") { return try showFingerprint(arguments) }
-        try checkMode(arguments)
         let client = try StreamTarget.client(arguments.required("DEVICE"), module: arguments.text("module"))
         let mappings = try mappings(arguments.operandList("[LOCAL:]REMOTE"))
         let settings = try ServiceSettings(arguments)
         let bind = settings.bind ?? "127.0.0.1"
         guard let address = BindAddress(bind) else { throw .usage("--bind \(bind): not an IP address") }
-        let forwarding = Forwarding(settings, client: client, mappings: mappings, address: address, wantsJSON: arguments.wantsJSON) {
+        let forwarding = try Forwarding(settings, client: client, mappings: mappings, address: address, wantsJSON: arguments.wantsJSON) {
             () throws(Failure) in try ServiceSettings(arguments)
         }
         try forwarding.run()
@@ -55,11 +51,6 @@ package enum ForwardRole {
         let text = try ServiceTrust.identity(arguments, ProxyConfiguration.load(arguments)?.top).fingerprint.description
         guard arguments.wantsJSON else { return try Output.line(text) }
         try Output.json(.object(of: ["fingerprint": .string(text)]))
-    }
-
-    static func checkMode(_ arguments: Arguments) throws(Failure) {
-        guard try arguments.choice("mode", of: ["auto", "websocket", "blind"]) == "blind" else { return }
-        throw .usage("--mode blind: this version cannot do it", "use auto, and let ssh or TLS inside the stream keep the secrets")
     }
 
     static func mappings(_ words: [String]) throws(Failure) -> [PortMapping] {

@@ -10,6 +10,8 @@ final class ForwardedConnection {
     private var opening: StreamOpening?
     private let began: UInt64
     private let peer: String
+    private let service: HubService
+    private var mode = ""
 
     /// Takes an accepted socket and asks for a stream; until there is one nothing is read from it.
     init(
@@ -18,6 +20,7 @@ final class ForwardedConnection {
     ) {
         self.target = target
         self.forwarding = forwarding
+        self.service = service
         self.peer = peer?.description ?? ""
         began = reactor.now
         bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in ended(report, on: reactor) }
@@ -25,11 +28,11 @@ final class ForwardedConnection {
             opening = nil
             switch consume result {
             case .success(let stream):
-                let isHalfClosing = stream.isHalfClosing
+                mode = stream.mode
                 Log.info(
                     "stream-opened",
-                    ["target": target.description, "peer": self.peer, "milliseconds": "\(reactor.now &- began)"])
-                bridge?.join(stream.take(), isHalfClosing: isHalfClosing, on: reactor)
+                    ["target": target.description, "peer": self.peer, "mode": mode, "milliseconds": "\(reactor.now &- began)"])
+                if let bridge { stream.join(bridge, on: reactor) }
             case .failure(let failure):
                 forwarding.complain("\(target): \(failure)", on: reactor)
                 bridge?.refuse(on: reactor)
@@ -48,13 +51,11 @@ final class ForwardedConnection {
         Log.info(
             "stream-closed",
             [
-                "target": target.description, "peer": peer, "reason": report.end.description, "sent": "\(report.bytesFromLocal)",
+                "target": target.description, "peer": peer, "mode": mode, "reason": report.end.description,
+                "sent": "\(report.bytesFromLocal)",
                 "received": "\(report.bytesToLocal)",
             ])
-        switch report.end {
-        case .broken, .protocolError, .alert: forwarding?.complain("\(target): \(report.end)", on: reactor)
-        case .orderly, .localReset, .peerReset, .refused, .aborted: break
-        }
+        if let reason = service.complaint(about: report, of: target) { forwarding?.complain("\(target): \(reason)", on: reactor) }
         if let opening {
             // The device holds its side open for a leg that was promised: let it come, and be closed at once.
             guard !opening.isAccepted else { return }

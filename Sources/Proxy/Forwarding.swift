@@ -20,14 +20,14 @@ final class Forwarding {
     init(
         _ settings: ServiceSettings, client: ClientIdentity, mappings: [PortMapping], address: BindAddress, wantsJSON: Bool,
         reread: @escaping () throws(Failure) -> ServiceSettings
-    ) {
+    ) throws(Failure) {
         self.settings = settings
         self.client = client
         self.mappings = mappings
         self.address = address
         self.wantsJSON = wantsJSON
         self.reread = reread
-        service = HubService(settings, role: "forward")
+        service = try HubService(settings, role: "forward")
     }
 
     /// Runs until it is told to end.
@@ -117,9 +117,9 @@ final class Forwarding {
     /// Takes all of the new settings, or keeps all of the old. Ports stay as they are.
     private func reload(on reactor: Reactor) {
         do throws(Failure) {
-            settings = try reread()
+            let fresh = try reread(), renewed = try HubService(fresh, role: "forward")
             service.stop(on: reactor)
-            service = HubService(settings, role: "forward")
+            (settings, service) = (fresh, renewed)
             service.start(warmFor: settings.warm, on: reactor)
             Log.notice("reloaded")
         } catch {

@@ -1,18 +1,21 @@
 import Console
 import Dialing
 import LinuxIO
+import Relay
 import Wire
 
 /// A hub as its service client on one reactor: connections for requests that are kept, the token, whom to trust.
 final class HubService {
     let settings: ServiceSettings
     let exchange: HubExchange
+    let sealing: Sealing
     private var token: ServiceToken
     private var spares: SpareConnections?
     private let role: String
 
-    init(_ settings: ServiceSettings, role: String) {
+    init(_ settings: ServiceSettings, role: String) throws(Failure) {
         self.settings = settings
+        sealing = try Sealing(settings, role: role)
         self.role = role
         token = ServiceToken(settings.connection)
         exchange = HubExchange(with: settings.connection.host, through: settings.access, bodyLimit: 65536)
@@ -35,15 +38,15 @@ final class HubService {
     /// A stream has been asked for: the connection of its leg can be made meanwhile.
     func expectLeg(on reactor: Reactor) { spares?.expect(on: reactor) }
 
-    /// The request that opens a stream (device-streams 3.1, 3.2), with the offer of half-close (iotstream-protocol).
-    func request(for target: StreamTarget) -> HubRequest {
+    /// The request that opens a stream (device-streams 3.1, 3.2), with the ways that are offered to the device (iotstream-protocol).
+    func request(for target: StreamTarget, offering ways: [StreamWay]) -> HubRequest {
         HubRequest(
             "POST", target.requestTarget,
             headers: [
                 "Authorization": token.text(now: Clock.unixSeconds),
                 "iothub-streaming-connect-timeout-in-seconds": String(settings.waitSeconds),
                 "iothub-streaming-response-timeout-in-seconds": String(Self.responseSeconds),
-                "iotstream-offer": "half-close",
+                "iotstream-offer": StreamWay.text(ways),
                 "User-Agent": "iotstream/\(Product.version)",
             ])
     }
@@ -52,6 +55,24 @@ final class HubService {
     private static let responseSeconds = 60
     /// Both, and what the way there takes.
     var patienceMilliseconds: Int { (settings.waitSeconds + Self.responseSeconds + 15) * 1000 }
+
+    /// What a person should know of a stream that did not end in order; nil: nothing, its own ends know.
+    func complaint(about report: LocalBridge.Report, of target: StreamTarget) -> String? {
+        let hasAnswered = report.bytesToLocal > 0
+        switch report.end {
+        case .orderly, .refused, .aborted: return nil
+        case .localReset, .peerReset:
+            if !hasAnswered { sealing.forgetTickets(of: target.client) }  // a device that no longer admits us says no more than this
+            return nil
+        case .alert where !hasAnswered:
+            sealing.forgetTickets(of: target.client)
+            return "the device does not accept this service's key \(sealing.fingerprint)"
+        case .alert, .protocolError: return report.end.description
+        case .broken:
+            if !hasAnswered { sealing.forgetTickets(of: target.client) }
+            return report.end.description
+        }
+    }
 
     /// Takes notice of the hub's clock; true when a token of ours was made for a wrong time.
     func note(_ answer: HubAnswer) -> Bool {

@@ -11,6 +11,7 @@ enum ProxyConfiguration {
         .init("ca", .text),
         .init("proxy", .text),
         .init("bind", .text),
+        .init("mode", .choice(StreamMode.words)),
         .init("wait", .seconds),
         .init("drain-seconds", .seconds),
         .init("warm", .integer(0...64)),

@@ -11,7 +11,7 @@ package enum SSHRole {
             it is ssh's own, and so is the exit status. Host keys are remembered under the device's id.
             """,
         options: ServiceSettings.options + [
-            ForwardRole.mode, .value("remote-port", "REMOTE", "where sshd is: a port, or a name that the agent offers (default 22)"),
+            StreamMode.option, .value("remote-port", "REMOTE", "where sshd is: a port, or a name that the agent offers (default 22)"),
         ],
         operands: [
             Operand("[USER@]DEVICE", .one, "the device's id"), Operand("ARGUMENT", .many, "options of ssh's, and a command to run"),
@@ -30,7 +30,6 @@ package enum SSHRole {
         let line = SSHCommandLine(destination: try arguments.required("[USER@]DEVICE"))
         _ = try StreamTarget.client(line.device, module: arguments.text("module"))
         let remote = try ConnectRole.remote(arguments.text("remote-port") ?? "22")
-        try ForwardRole.checkMode(arguments)
         _ = try ServiceSettings(arguments)  // what is wrong with it is better said here than by a child of ssh
 
         var options: [String] = []

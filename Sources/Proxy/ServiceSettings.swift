@@ -11,6 +11,7 @@ struct ServiceSettings: Sendable {
     /// Seconds that the hub waits for a device that is not connected.
     let waitSeconds: Int
     let drainSeconds: Int
+    let mode: StreamMode
     /// Streams for which connections to the hub are kept ready.
     let warm: Int
     /// Nil: loopback.
@@ -39,6 +40,7 @@ struct ServiceSettings: Sendable {
         guard 0...300 ~= wait else { throw wrong("wait", "takes 0s to 5m") }
         waitSeconds = wait
         drainSeconds = min(file?.top.seconds("drain-seconds") ?? 10, 3600)
+        mode = try StreamMode(arguments, file?.top)
         warm = try arguments.integer("warm", in: 0...64) ?? file?.top.integer("warm") ?? 0
         bind = text("bind")
 

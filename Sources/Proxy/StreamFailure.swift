@@ -1,5 +1,6 @@
 import Console
 import Dialing
+import Trust
 import Wire
 
 /// Why no stream came to be.
@@ -20,6 +21,14 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
     /// Another refusal of the hub's, with its words.
     case refused(status: Int, String?)
     case malformed(String)
+    /// The device at the other end is not the right one, or could be anybody.
+    case untrusted(TrustError)
+    /// The other end broke the end-to-end handshake off; in its words.
+    case sealRefused(String)
+    /// There was no end-to-end handshake; why.
+    case unsealed(String)
+    /// `--mode blind`, and it did not come about; why.
+    case notBlind(String)
     case unreachable(DialError)
 
     /// One line, lower case.
@@ -38,6 +47,11 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
         case .refused(let status, let message?): "hub answered \(status): \(message)"
         case .refused(let status, nil): "hub answered \(status)"
         case .malformed(let what): "hub answered wrongly: \(what)"
+        case .untrusted(let error): error.description
+        case .sealRefused("no application protocol"): "the hub has joined this stream with another one"
+        case .sealRefused(let words): "the device broke the end-to-end handshake off: \(words)"
+        case .unsealed(let reason): "no end-to-end session: \(reason)"
+        case .notBlind(let reason): "no blind stream: \(reason)"
         case .unreachable(let error): error.description
         }
     }
@@ -45,6 +59,7 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
     private var remedy: String {
         switch self {
         case .notPermitted: "the connection string's policy needs ServiceConnect, and its key may have been changed"
+        case .notBlind: "--mode auto would use a WebSocket"
         default: ""
         }
     }
@@ -59,6 +74,7 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
         case .unreachable(.system): .system(what)
         case .unreachable: .unreachable(what)
         case .tooMany: .tryAgain(what)
+        case .untrusted(let error): Failure(exitCode: error.exitStatus, what)
         default: .refused(what, remedy)
         }
     }

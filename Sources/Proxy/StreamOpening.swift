@@ -1,33 +1,35 @@
 import Connections
+import Console
 import Dialing
 import LinuxIO
+import Relay
+import TLS
+import Trust
 import Wire
 
-/// An open service leg.
-struct OpenedStream: ~Copyable {
-    private let channel: Channel
-    /// The device has taken our offer.
-    let isHalfClosing: Bool
-
-    init(_ channel: consuming Channel, isHalfClosing: Bool) {
-        self.channel = channel
-        self.isHalfClosing = isHalfClosing
-    }
-
-    /// Gives on the WebSocket, after its 101.
-    consuming func take() -> Channel { channel }
-}
-
-/// Opens one stream: asks the hub, which asks the device, then opens the service's leg. Answers once, unless cancelled.
+/// Opens one stream: asks the hub, which asks the device, then opens the service's leg and, where the device has chosen so, an end-to-end
+/// session on it. Answers once, unless cancelled.
+///
+///     asked ─► blind: leg, leave TLS, handshake ─────────────────────────► open
+///       │        └► failed on the way: asked once more, for a WebSocket
+///       ├────► e2e: WebSocket, handshake inside it ──────────────────────► open
+///       └────► WebSocket, unless the device has to show who it is ───────► open
 final class StreamOpening {
     typealias Answer = (consuming Result<OpenedStream, StreamFailure>, Reactor) -> Void
+
+    /// From the bare leg to the end of the handshake, where another way can still be tried; and where none can.
+    private static let tryMilliseconds = 5000, lastMilliseconds = 20_000
 
     private let service: HubService
     private let target: StreamTarget
     private var answer: Answer?
+    private var offer: [StreamWay]
     private var ticket: HubExchangeTicket?
     private var upgrade: WebSocketUpgrade?
-    private var hasCorrectedClock = false
+    private var blind: BlindUpgrade?
+    private var handshake: SealedHandshake?
+    private var carrier: WebSocketCarrier?
+    private var hasCorrectedClock = false, hasFallenBack = false
     /// The device has accepted: whoever gives up now had better let the leg come, and close it.
     private(set) var isAccepted = false
 
@@ -36,6 +38,8 @@ final class StreamOpening {
         self.service = service
         self.target = target
         self.answer = answer
+        let mode = service.settings.mode
+        offer = mode.offer(isPathBad: mode == .auto && service.sealing.isPathBad)
         ask(on: reactor)
     }
 
@@ -44,12 +48,15 @@ final class StreamOpening {
         answer = nil
         ticket.take()?.cancel(on: reactor)
         upgrade.take()?.cancel(on: reactor)
+        blind.take()?.cancel(on: reactor)
+        handshake.take()?.cancel(on: reactor)
+        carrier.take()?.abandon(on: reactor)
     }
 
     private func ask(on reactor: Reactor) {
         defer { service.expectLeg(on: reactor) }
         ticket = service.exchange.send(
-            service.request(for: target), answerWithinMilliseconds: service.patienceMilliseconds, on: reactor
+            service.request(for: target, offering: offer), answerWithinMilliseconds: service.patienceMilliseconds, on: reactor
         ) { [self] result, reactor in
             ticket = nil
             switch result {
@@ -77,16 +84,97 @@ final class StreamOpening {
             let token = headers.single("iothub-streaming-auth-token")
         else { return finish(.failure(.malformed("no address for the stream")), on: reactor) }
         isAccepted = true
-        let isHalfClosing = headers.hasToken("half-close", in: "iotstream-chosen")
+        let chosen = StreamWay.list(headers["iotstream-chosen"]).first { offer.contains($0) }
+        if chosen == .blind { return openBlind(url, token, on: reactor) }
+        do throws(StreamFailure) { try check(chosen) } catch { return finish(.failure(error), on: reactor) }
         upgrade = WebSocketUpgrade(to: url, through: service.settings.access, bearer: token, on: reactor) { [self] result, reactor in
             upgrade = nil
             switch consume result {
             case .failure(let error): finish(.failure(.unreachable(error)), on: reactor)
-            case .success(let upgraded):
-                finish(.success(OpenedStream(upgraded.take(), isHalfClosing: isHalfClosing)), on: reactor)
+            case .success(let upgraded) where chosen == .endToEnd: seal(inside: upgraded.take(), on: reactor)
+            case .success(let upgraded): finish(.success(OpenedStream(upgraded.take(), chosen)), on: reactor)
             }
         }
     }
 
-    private func finish(_ result: consuming Result<OpenedStream, StreamFailure>, on reactor: Reactor) { answer.take()?(result, reactor) }
+    /// Whether another way than the blind one will do.
+    private func check(_ chosen: StreamWay?) throws(StreamFailure) {
+        if service.settings.mode == .blind { throw .notBlind("the hub or the device's agent cannot do it") }
+        guard chosen != .endToEnd else { return }
+        do throws(TrustError) { try service.sealing.allowPlain(to: target.client) } catch { throw .untrusted(error) }
+    }
+
+    // Blind
+
+    private func openBlind(_ url: StreamURL, _ token: String, on reactor: Reactor) {
+        blind = BlindUpgrade(to: url, through: service.settings.access, bearer: token, on: reactor) { [self] result, reactor in
+            blind = nil
+            switch consume result {
+            case .success(let socket):
+                seal(socket.take(), .blind, withinMilliseconds: Self.tryMilliseconds, on: reactor)
+            case .failure(let error):
+                // What the way does to an upgrade shows behind its request; a hub that cannot be reached is another matter.
+                switch error {
+                case .cut, .malformed, .refused, .timedOut: fallBack(because: error.description, on: reactor)
+                default: finish(.failure(.unreachable(error)), on: reactor)
+                }
+            }
+        }
+    }
+
+    /// Something on the way breaks the switch: the same session goes inside a WebSocket. Nothing has been read from the local connection.
+    private func fallBack(because reason: String, on reactor: Reactor) {
+        guard service.settings.mode == .auto else { return finish(.failure(.notBlind(reason)), on: reactor) }
+        Log.info("blind-failed", ["target": target.description, "reason": reason])
+        hasFallenBack = true
+        isAccepted = false
+        offer = service.settings.mode.offer(isPathBad: true)
+        ask(on: reactor)
+    }
+
+    // The session
+
+    private func seal(inside channel: consuming Channel, on reactor: Reactor) {
+        do throws(SystemError) {
+            let carrier = try WebSocketCarrier(channel, on: reactor)
+            self.carrier = carrier
+            if let socket = carrier.takeSocket() { seal(socket, .endToEnd, withinMilliseconds: Self.lastMilliseconds, on: reactor) }
+        } catch {
+            finish(.failure(.unreachable(.system(error.description))), on: reactor)
+        }
+    }
+
+    private func seal(_ socket: consuming OwnedDescriptor, _ way: StreamWay, withinMilliseconds milliseconds: Int, on reactor: Reactor) {
+        do throws(TLSError) {
+            handshake = try service.sealing.begin(socket, to: target, withinMilliseconds: milliseconds, on: reactor) {
+                [self] result, reactor in
+                handshake = nil
+                switch consume result {
+                case .success(let channel): sealed(channel, way, on: reactor)
+                case .failure(let failure): unsealed(failure, way, on: reactor)
+                }
+            }
+        } catch {
+            finish(.failure(.unreachable(.system(error.description))), on: reactor)
+        }
+    }
+
+    private func sealed(_ channel: consuming Channel, _ way: StreamWay, on reactor: Reactor) {
+        if way == .blind { service.sealing.notePathGood() } else if hasFallenBack { service.sealing.notePathBad() }
+        finish(.success(OpenedStream(channel, way, carrier: carrier.take())), on: reactor)
+    }
+
+    private func unsealed(_ failure: SealingFailure, _ way: StreamWay, on reactor: Reactor) {
+        switch failure {
+        case .untrusted(let error): finish(.failure(.untrusted(error)), on: reactor)
+        case .refused(let words): finish(.failure(.sealRefused(words)), on: reactor)
+        case .broken(let reason) where way == .blind: fallBack(because: reason, on: reactor)
+        case .broken(let reason): finish(.failure(.unsealed(reason)), on: reactor)
+        }
+    }
+
+    private func finish(_ result: consuming Result<OpenedStream, StreamFailure>, on reactor: Reactor) {
+        carrier.take()?.abandon(on: reactor)
+        answer.take()?(result, reactor)
+    }
 }

@@ -28,12 +28,12 @@ import Wire
     {
         let server = try ServerDouble { _ in ServiceDouble(behaviour, record) }
         defer { server.stop() }
-        let service = HubService(try settings(port: server.port), role: "forward"), target = try #require(Self.target)
+        let service = try HubService(try settings(port: server.port), role: "forward"), target = try #require(Self.target)
         var outcome: (StreamFailure?, Bool?)?
         try Reactor.runHere { reactor in
             _ = StreamOpening(target, at: service, on: reactor) { result, reactor in
                 switch consume result {
-                case .success(let stream): outcome = (nil, stream.isHalfClosing)
+                case .success(let stream): outcome = (nil, stream.way == .halfClose)
                 case .failure(let failure): outcome = (failure, nil)
                 }
                 reactor.stop()
@@ -51,7 +51,7 @@ import Wire
         #expect(request.headers["Authorization"]?.hasPrefix("SharedAccessSignature sr=localhost&sig=") == true)
         #expect(request.headers["iothub-streaming-connect-timeout-in-seconds"] == "0")
         #expect(request.headers["iothub-streaming-response-timeout-in-seconds"] == "60")
-        #expect(request.headers["iotstream-offer"] == "half-close")
+        #expect(request.headers["iotstream-offer"] == "blind, e2e, half-close")
         #expect(request.headers["Content-Length"] == "0")
         let upgrade = try #require(record.upgrades.withLock { $0.first })
         #expect(upgrade.target == "/bridges/x" && upgrade.headers["Authorization"] == "Bearer leg-token")
@@ -120,7 +120,7 @@ import Wire
         let listener = try Listener.open(at: try #require(SocketAddress(address: "127.0.0.1", port: 0)))
         let port = try #require(SocketAddress.local(of: listener.raw)?.port)
         _ = consume listener
-        let service = HubService(try settings(port: port), role: "forward"), target = try #require(Self.target)
+        let service = try HubService(try settings(port: port), role: "forward"), target = try #require(Self.target)
         var failure: StreamFailure?
         try Reactor.runHere { reactor in
             _ = StreamOpening(target, at: service, on: reactor) { result, reactor in
@@ -209,10 +209,10 @@ private final class ForwardRig: Sendable {
         (mailbox, thread) = try Reactor.start { _ in }
         mailbox.send { [self] reactor in
             let mapping = PortMapping(local: .any, remote: target.remote)
-            guard let address = BindAddress("127.0.0.1") else { return }
-            let forwarding = Forwarding(settings, client: target.client, mappings: [mapping], address: address, wantsJSON: false) {
-                () throws(Failure) in settings
-            }
+            guard let address = BindAddress("127.0.0.1"),
+                let forwarding = try? Forwarding(
+                    settings, client: target.client, mappings: [mapping], address: address, wantsJSON: false, reread: { settings })
+            else { return }
             reactor.resident = forwarding
             if let place = try? forwarding.listen(mapping, target, on: reactor) { port.withLock { $0 = place.port } }
         }
