@@ -6,8 +6,11 @@ struct Target: Equatable, Sendable, CustomStringConvertible {
     let host: String
     let port: UInt16
 
+    /// The agent's own measuring service, which has no port.
+    static let bench = Target(host: "", port: 0)
+
     /// `127.0.0.1:22`.
-    var description: String { HostPort(host: host, port: port).description }
+    var description: String { self == .bench ? "the measuring service" : HostPort(host: host, port: port).description }
 }
 
 /// What services may reach, by the name of the stream they open. Nothing is allowed that is not listed.
@@ -21,7 +24,9 @@ struct AllowList: Equatable, Sendable {
     var isEmpty: Bool { named.isEmpty && ranges.isEmpty }
 
     /// Adds `[NAME=][HOST:]PORT` or `[HOST:]PORT-PORT`. The host is 127.0.0.1 unless named, the name is the port's number unless given.
+    /// `bench` is the agent's own measuring service.
     mutating func add(_ rule: String) throws(Malformed) {
+        if rule == "bench" { return try add(.bench, named: rule) }
         var name: String?, place = Substring(rule)
         if let equals = place.utf8.firstIndex(of: UInt8(ascii: "=")) {
             name = String(place[..<equals])
@@ -41,15 +46,18 @@ struct AllowList: Equatable, Sendable {
         switch ends.count {
         case 1:
             guard let port = ends[0] else { throw Malformed(reason: "not a port from 1 to 65535") }
-            let name = name ?? String(port), target = Target(host: host, port: port)
-            guard named[name] == nil || named[name] == target else { throw Malformed(reason: "the name \(name) is taken already") }
-            named[name] = target
+            try add(Target(host: host, port: port), named: name ?? String(port))
         case 2:
             guard let low = ends[0], let high = ends[1], low <= high else { throw Malformed(reason: "not a range of ports") }
             guard name == nil else { throw Malformed(reason: "a range of ports has no name") }
             ranges.append((host, low...high))
         default: throw Malformed(reason: "write it like 22, 8000-8010, web=80 or camera=192.0.2.7:554")
         }
+    }
+
+    private mutating func add(_ target: Target, named name: String) throws(Malformed) {
+        guard named[name] == nil || named[name] == target else { throw Malformed(reason: "the name \(name) is taken already") }
+        named[name] = target
     }
 
     /// Where a stream of this name leads; nil: nowhere. A rule for one port goes before a range, an earlier range before a later one.

@@ -48,18 +48,3 @@ package final class Worker: Sendable {
         }
     }
 }
-
-/// A counting semaphore of POSIX, which lives as long as its owner.
-private final class Semaphore: @unchecked Sendable {  // sem_t is made for use by many threads
-    private let storage = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
-
-    init() { sem_init(storage, 0, 0) }
-
-    deinit {
-        sem_destroy(storage)
-        storage.deallocate()
-    }
-
-    func signal() { sem_post(storage) }
-    func wait() { while sem_wait(storage) != 0 {} }
-}

@@ -51,6 +51,13 @@ final class HubService {
             ])
     }
 
+    /// A request that the hub answers by itself, and that shows the service's token.
+    func smallRequest() -> HubRequest {
+        HubRequest(
+            "GET", "/statistics/service?api-version=2021-04-12",
+            headers: ["Authorization": token.text(now: Clock.unixSeconds), "User-Agent": "iotstream/\(Product.version)"])
+    }
+
     /// For a person at the device to decide.
     private static let responseSeconds = 60
     /// Both, and what the way there takes.

@@ -32,6 +32,8 @@ final class StreamOpening {
     private var hasCorrectedClock = false, hasFallenBack = false
     /// The device has accepted: whoever gives up now had better let the leg come, and close it.
     private(set) var isAccepted = false
+    /// What took how long.
+    private(set) var marks = OpeningMarks()
 
     /// Starts at once; the answer comes later, from the reactor's loop.
     init(_ target: StreamTarget, at service: HubService, on reactor: Reactor, _ answer: @escaping Answer) {
@@ -84,11 +86,13 @@ final class StreamOpening {
             let token = headers.single("iothub-streaming-auth-token")
         else { return finish(.failure(.malformed("no address for the stream")), on: reactor) }
         isAccepted = true
+        marks.answered = Clock.nanoseconds
         let chosen = StreamWay.list(headers["iotstream-chosen"]).first { offer.contains($0) }
         if chosen == .blind { return openBlind(url, token, on: reactor) }
         do throws(StreamFailure) { try check(chosen) } catch { return finish(.failure(error), on: reactor) }
         upgrade = WebSocketUpgrade(to: url, through: service.settings.access, bearer: token, on: reactor) { [self] result, reactor in
             upgrade = nil
+            marks.upgraded = Clock.nanoseconds
             switch consume result {
             case .failure(let error): finish(.failure(.unreachable(error)), on: reactor)
             case .success(let upgraded) where chosen == .endToEnd: seal(inside: upgraded.take(), on: reactor)
@@ -109,6 +113,7 @@ final class StreamOpening {
     private func openBlind(_ url: StreamURL, _ token: String, on reactor: Reactor) {
         blind = BlindUpgrade(to: url, through: service.settings.access, bearer: token, on: reactor) { [self] result, reactor in
             blind = nil
+            marks.upgraded = Clock.nanoseconds
             switch consume result {
             case .success(let socket):
                 seal(socket.take(), .blind, withinMilliseconds: Self.tryMilliseconds, on: reactor)
@@ -175,6 +180,7 @@ final class StreamOpening {
 
     private func finish(_ result: consuming Result<OpenedStream, StreamFailure>, on reactor: Reactor) {
         carrier.take()?.abandon(on: reactor)
+        marks.opened = Clock.nanoseconds
         answer.take()?(result, reactor)
     }
 }

@@ -12,6 +12,7 @@ import Testing
             (["30000-30100"], "30101", nil), (["30000-30100"], "30000-30100", nil), (["10.0.0.5:1-9", "127.0.0.1:5"], "5", "127.0.0.1:5"),
             (["10.0.0.5:1-9", "10.0.0.6:9-12"], "9", "10.0.0.5:9"), (["22", "22"], "22", "127.0.0.1:22"), (["22"], "٢٢", nil),
             (["1-65535"], "99999", nil), (["1-65535"], "+22", nil),
+            (["bench"], "bench", "the measuring service"), (["bench=22"], "bench", "127.0.0.1:22"), (["1-65535"], "bench", nil),
         ] as [([String], String, String?)])
     func leadsOnlyWhereARuleSays(rules: [String], name: String, target: String?) throws {
         var list = AllowList()
@@ -21,7 +22,7 @@ import Testing
 
     @Test(arguments: [
         "", "0", "65536", "-1", "22-", "-22", "30-20", "1-2-3", "ssh", "=22", "a b=22", "web=80-90", "::1:80", "[::1:80", "host:", "a/b:80",
-        "ssh=", "22 ", "é=22",
+        "ssh=", "bench ", "x=bench", "22 ", "é=22",
     ])
     func refusesWhatIsNoRule(rule: String) {
         var list = AllowList()
@@ -33,5 +34,7 @@ import Testing
         var list = AllowList()
         try list.add("web=80")
         #expect(throws: AllowList.Malformed(reason: "the name web is taken already")) { try list.add("web=81") }
+        try list.add("bench")
+        #expect(throws: AllowList.Malformed.self) { try list.add("bench=22") }
     }
 }
