@@ -21,7 +21,7 @@ import Testing
     private func say(_ parts: [[UInt8]]) throws -> [UInt8] {
         let raw = Mutex<CInt>(-1), isThere = Semaphore()
         let (mailbox, thread) = try Reactor.start { reactor in
-            if let socket = try? MeasuringService.open(on: reactor) { raw.withLock { $0 = socket.release() } }
+            if let number = try? MeasuringService.open(on: reactor).release() { raw.withLock { $0 = number } }
             isThere.signal()
         }
         defer {
