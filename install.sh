@@ -16,6 +16,8 @@ readonly test_wheels=(
     pytest==8.3.4 pytest-timeout==2.3.1 azure-iot-device==2.14.0 azure-iot-hub==2.7.0 six==1.17.0 'paho-mqtt>=1.6.1,<2'
     websocket-client==1.8.0 pyftpdlib==2.2.0
 )
+# The programs that the benchmarks compare with, and what compiles the benchmarks' own tools.
+readonly bench_packages=(haproxy nginx libnginx-mod-stream stunnel4 openssh-client openssh-server python3 gcc libc6-dev libssl-dev)
 readonly linked_roles=(hub agent forward cert)
 
 usage() {
@@ -25,6 +27,8 @@ usage: ./install.sh [install]           builds and installs (PREFIX, default /us
        ./install.sh quickstart [--check]  shows a forwarded port through a hub on this machine;
                                         --check ends after the proof, with 0 or 1
        ./install.sh test                installs what the tests need and runs every one of them
+       ./install.sh bench [OPTION]...   installs the peers and measures against them, side by side;
+                                        bench --help has the options
 
 Environment: PREFIX, DESTDIR, SYSCONFDIR (default /etc), FUZZ_SECONDS (per target, default 5).
 TEXT
@@ -370,6 +374,26 @@ test_all() {
     [[ $failed -eq 0 ]]
 }
 
+# --- benchmarks ---------------------------------------------------------------------------------------------------
+
+bench_peers() { # what cannot be installed is missing in the table, not an error
+    local service started=()
+    # Debian starts services that it installs; these are wanted as programs only.
+    if command -v systemctl >/dev/null; then
+        for service in haproxy nginx stunnel4 ssh; do systemctl -q is-active "$service" 2>/dev/null || started+=("$service"); done
+    fi
+    (packages "${bench_packages[@]}") || say 'some peers are missing: their columns stay empty'
+    for service in "${started[@]}"; do
+        if systemctl -q is-active "$service" 2>/dev/null; then systemctl -q disable --now "$service" || true; fi
+    done
+}
+
+bench() {
+    bench_peers
+    if [[ -n ${IOTSTREAM_BINARY:-} ]]; then binary=$IOTSTREAM_BINARY; else build_release; fi
+    IOTSTREAM_BINARY=$binary exec Tests/Benchmarks/run "$@"
+}
+
 # --- the command line ---------------------------------------------------------------------------------------------
 
 binary=
@@ -380,6 +404,7 @@ case ${1:-install} in
     build) build_release && printf '%s\n' "$binary" ;;
     quickstart) shift && quickstart "$@" ;;
     test) test_all ;;
+    bench) shift && bench "$@" ;;
     -h | --help | help) usage ;;
     *)
         usage >&2

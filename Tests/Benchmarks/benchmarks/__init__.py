@@ -1,0 +1,1 @@
+"""Compares iotstream with its peers in the same run."""

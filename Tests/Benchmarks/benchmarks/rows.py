@@ -1,0 +1,190 @@
+"""What is measured, of whom, and what it should come to."""
+
+import socket
+import time
+
+from . import ours, peers
+from .processes import resident
+from .subjects import Direct
+
+
+class Goal:
+    """Ours is at most (or at least) `factor` times the value of one of `whose`: the best of those that are there."""
+
+    def __init__(self, factor, *whose):
+        self.factor, self.whose = factor, whose
+
+    def judge(self, row, values):
+        """What to say, ours divided by theirs, and whether that is enough; None when nobody is there to compare with."""
+        theirs = [values[name] for name in self.whose if values.get(name)]
+        if not theirs or not values.get(row.us):
+            return None
+        ratio = values[row.us] / (max(theirs) if row.more else min(theirs))
+        sign = "≥" if row.more else "≤"
+        return f"{sign} {self.factor:g} × {' / '.join(self.whose)}", ratio, ratio >= self.factor if row.more else ratio <= self.factor
+
+
+class Bound:
+    """Ours is at most so much."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def judge(self, row, values):
+        if not values.get(row.us):
+            return None
+        return f"≤ {self.most:g} {row.unit}", values[row.us] / self.most, values[row.us] <= self.most
+
+
+class Row:
+    """One comparison: `measure(subject, pace)` gives a number of `unit`."""
+
+    def __init__(self, name, title, unit, subjects, measure, goals=(), more=False, delay=0, fresh=False):
+        self.name, self.title, self.unit = name, title, unit
+        self.subjects, self.measure, self.goals, self.more, self.delay = subjects, measure, goals, more, delay
+        self.fresh = fresh  # every round with fresh processes
+        self.us = subjects[0].name
+
+
+class Pace:
+    """How long and how often."""
+
+    def __init__(self, quick):
+        self.quick = quick
+        self.rounds = 1 if quick else 5
+        self.seconds = 0.3 if quick else 1.5
+        self.warm_up = 0.1 if quick else 0.4
+
+    def options(self, *more):
+        return ["--seconds", self.seconds, "--warm-up", self.warm_up, *more]
+
+
+def cost(streams, tls=False, write=131072):
+    """Processor seconds per gigabyte."""
+    def measure(subject, pace):
+        # With many streams it takes longer until all of them run.
+        options = pace.options("--write", write)
+        if streams > 100:
+            options += ["--warm-up", 1]
+        got = subject.load("bulk", streams, tls, options)
+        return got["cpu"] / (got["bytes"] / 1e9)
+    return measure
+
+
+def speed(streams=1, seconds=None, warm_up=None):
+    """Gigabytes per second."""
+    def measure(subject, pace):
+        options = pace.options()
+        if not pace.quick and seconds:
+            options += ["--seconds", seconds, "--warm-up", warm_up]
+        got = subject.load("bulk", streams, False, options)
+        return got["bytes"] / 1e9 / got["seconds"]
+    return measure
+
+
+def round_trip(subject, pace):
+    """Microseconds for 64 bytes there and back, the median."""
+    return subject.load("pingpong", 1, False, pace.options())["p50"]
+
+
+def round_trip_beside_bulk(subject, pace):
+    """Microseconds of the slowest hundredth."""
+    return subject.load("mixed", 2, False, pace.options("--seconds", pace.seconds * 2))["p99"]
+
+
+def opening(pause):
+    """Milliseconds from connect to the far end's first byte, the median."""
+    def measure(subject, pace):
+        count = 5 if pace.quick else 60
+        return subject.load("open", 1, False, ["--opens", count, "--pause", pause])["p50"] / 1000
+    return measure
+
+
+def first_opening(subject, pace):
+    """The same for the first stream of a fresh forward."""
+    del pace
+    got = subject.load("open", 1, False, ["--opens", 1])["p50"] / 1000
+    if isinstance(subject, ours.Chain):
+        subject.again()
+    return got
+
+
+def weight(subject, pace):
+    """Kilobytes of memory that an idle stream costs."""
+    count = 100 if pace.quick else 1000
+    before = resident(subject.pids())
+    held = []
+    try:
+        if isinstance(subject, ours.HubAlone):
+            _, _, held = subject.ends(count)
+        else:
+            for _ in range(count):
+                held.append(socket.create_connection(("127.0.0.1", subject.port), timeout=20))
+                held.append(subject.listener.accept()[0])
+        # Every stream has carried something before it fell silent.
+        for near, far in zip(held[::2], held[1::2]) if not isinstance(subject, ours.HubAlone) else zip(held[:count], held[count:]):
+            near.sendall(b"x" * 1000)
+            far.settimeout(20)
+            left = 1000
+            while left > 0:
+                left -= len(far.recv(left))
+        time.sleep(1.5)
+        return (resident(subject.pids()) - before) / count / 1000
+    finally:
+        for one in held:
+            one.close()
+        time.sleep(0.5)
+
+
+RELAYS = (ours.Blind, peers.TunedHaproxy, peers.Haproxy, peers.Nginx, peers.Pump)
+TUNED, USUAL = peers.TunedHaproxy.name, peers.Haproxy.name
+SSH, CHACHA, STUNNEL = peers.OpenSSH.name, peers.OpenSSHChaCha.name, peers.Stunnel.name
+
+
+def rows():
+    made = []
+    for tls, what in ((False, "plain"), (True, "TLS")):
+        for streams in (1, 8, 64):
+            goals = [Goal(1.0, TUNED), Goal(0.35, USUAL)]
+            if not tls:
+                goals.append(Goal(1.05, peers.Pump.name))
+            made.append(Row(
+                f"hub-{what.lower()}-{streams}", f"hub, blind, {streams} stream{'s' * (streams > 1)}, {what} end points", "s/GB", RELAYS,
+                cost(streams, tls, 131072), goals))
+    for streams in (1, 8, 64):
+        made.append(Row(
+            f"hub-websocket-{streams}", f"hub, WebSocket ⇄ WebSocket over TLS, {streams} stream{'s' * (streams > 1)}", "s/GB",
+            (ours.WebSockets, peers.NginxTLS), tls_cost(streams), [Goal(0.8, peers.NginxTLS.name)]))
+    made += [
+        Row("chain-cost-1", "agent + hub + forward, blind, 1 stream", "s/GB", (ours.Chain, peers.OpenSSH), cost(1), [Goal(1.25, SSH)]),
+        Row("chain-cost-8", "agent + hub + forward, blind, 8 streams", "s/GB", (ours.Chain, peers.OpenSSH), cost(8), [Goal(1.25, SSH)]),
+        Row("chain-speed", "one stream from end to end", "GB/s", (ours.Chain, peers.OpenSSH, peers.OpenSSHChaCha, peers.Stunnel), speed(),
+            [Goal(1.2, SSH, CHACHA, STUNNEL)], more=True),
+        Row("chain-far", "one stream from end to end, 50 ms round trip", "GB/s", (ours.Chain, peers.OpenSSH, peers.Stunnel),
+            speed(1, 4, 3), [Goal(1.0, SSH, STUNNEL)], more=True, delay=25),
+        Row("ping-hub", "64 bytes there and back through the hub, median", "µs", (ours.Blind, Direct, peers.Haproxy, peers.Nginx),
+            round_trip, [Goal(1.0, USUAL)]),
+        Row("ping-chain", "64 bytes there and back from end to end, median", "µs", (ours.Chain, peers.OpenSSH, peers.Stunnel), round_trip,
+            [Goal(0.8, SSH)]),
+        Row("ping-beside-bulk", "64 bytes there and back while another stream carries bulk, 99th percentile", "µs",
+            (ours.Blind, peers.TunedHaproxy, peers.Haproxy), round_trip_beside_bulk, [Goal(1.0, USUAL, TUNED)]),
+        Row("open-warm", "new stream until its first byte, spare connections ready", "ms", (ours.WarmChain, peers.Stunnel), opening(0.02),
+            [Bound(1)]),
+        Row("open-cold", "first stream of a fresh forward until its first byte", "ms", (ours.Chain, peers.Stunnel), first_opening, [Bound(4)]),
+        Row("memory-hub", "memory of an idle stream in the hub", "kB", (ours.Blind, peers.HaproxyTLSPair), weight, [Bound(12)]),
+        Row("memory-chain", "memory of an idle stream in all three processes", "kB", (ours.Chain, peers.HaproxyTLSPair), weight,
+            [Bound(40)]),
+        Row("grow-1", "hub, blind, plain end points, 1 active stream", "s/GB", (ours.Blind, peers.TunedHaproxy), cost(1)),
+        Row("grow-64", "hub, blind, plain end points, 64 active streams", "s/GB", (ours.Blind, peers.TunedHaproxy), cost(64)),
+        Row("grow-1000", "hub, blind, plain end points, 1,000 active streams", "s/GB", (ours.Blind, peers.TunedHaproxy), cost(1000)),
+    ]
+    return made
+
+
+def tls_cost(streams):
+    """As `cost`, where the relay itself ends the load tool's TLS. WebSocket legs bring theirs along."""
+    def measure(subject, pace):
+        own = isinstance(subject, ours.WebSockets)
+        got = subject.load("bulk", streams, not own, pace.options("--write", 65536))
+        return got["cpu"] / (got["bytes"] / 1e9)
+    return measure
