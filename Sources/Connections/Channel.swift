@@ -27,6 +27,8 @@ public struct Channel: ~Copyable, Sendable {
 
     /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
     package static let highWater = 256 << 10, lowWater = 64 << 10
+    /// The most that one record of TLS brings.
+    private static let recordBytes = 16384
     /// Bytes of input kept for a parser that wants more; the parser's own limits should be lower.
     private static let inputLimit = 1 << 20
 
@@ -54,6 +56,12 @@ public struct Channel: ~Copyable, Sendable {
         self.transport = transport
         self.companion = companion
     }
+
+    /// Reads and writes many TLS records at once from now on; for an established connection that carries a stream and will not leave TLS.
+    package mutating func carryBulk() throws(TransportError) { try transport.carryBulk() }
+
+    /// Bytes that wait for the socket, encrypted or not yet.
+    var queuedBytes: Int { output.count + transport.pendingBytes }
 
     package var peerChain: [[UInt8]] { transport.peerChain }
     package var peer: SocketAddress? { transport.peer }
@@ -145,14 +153,14 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether another round would find something to do.
     var hasMore: Bool {
         guard case .none = wish else { return false }
-        return !isPaused && (readsWhileOutputWaits || output.count < Self.highWater)
+        return !isPaused && (readsWhileOutputWaits || queuedBytes < Self.highWater)
             && (mustParse || (readable && !stalled && !hasInputEnded))
     }
 
     /// Once after the output fell from above the high mark to below the low one.
     mutating func takeDrained() -> Bool {
-        if output.count >= Self.highWater { wasHigh = true }
-        return output.count < Self.lowWater && exchange(&wasHigh, with: false)
+        if queuedBytes >= Self.highWater { wasHigh = true }
+        return queuedBytes < Self.lowWater && exchange(&wasHigh, with: false)
     }
 
     /// Goes on with the handshake; true once it is over.
@@ -166,11 +174,17 @@ public struct Channel: ~Copyable, Sendable {
         }
     }
 
-    mutating func flush() throws(TransportError) {
-        if output.count >= Self.highWater { wasHigh = true }
+    mutating func flush(_ reactor: Reactor) throws(TransportError) {
+        if queuedBytes >= Self.highWater { wasHigh = true }
+        if transport.pendingBytes > 0, !blockedWriting, case .blocked = try transport.flush() { blockedWriting = true }
         while !output.isEmpty, !blockedWriting {
-            switch try output.withMutableBytes({ bytes throws(TransportError) in try transport.write(UnsafeRawBufferPointer(bytes)) }) {
-            case .bytes(let count): output.consume(count)
+            let room = transport.carriesBulk ? reactor.gathering : reactor.scratch
+            switch try output.withBytes({ bytes throws(TransportError) in
+                try bytes.withUnsafeBytes { raw throws(TransportError) in try transport.write(raw, gatheringIn: room) }
+            }) {
+            case .bytes(let count):
+                output.consume(count)
+                if transport.pendingBytes > 0 { blockedWriting = true }
             case .blocked: blockedWriting = true
             case .end: throw .tls(.truncated)
             }
@@ -196,7 +210,8 @@ public struct Channel: ~Copyable, Sendable {
         while budget > 0, !mustParse, hasMore, !owner.hasEnded {
             budget -= 1
             let isDirect = input.isEmpty, room = isDirect ? reactor.scratch : input.reserve(16384)
-            switch try transport.read(into: room) {
+            var failure: TransportError?
+            switch try read(into: room, &failure) {
             case .bytes(let count):
                 if !transport.isEncrypted, count < room.count, !hungUp { readable = false }
                 if isDirect {
@@ -208,6 +223,7 @@ public struct Channel: ~Copyable, Sendable {
                     try parse(owner, reactor)
                 }
                 guard input.count <= Self.inputLimit else { throw TransportError.tls(.failed("peer sent more than it may")) }
+                if let failure { throw failure }  // behind what came before it
             case .blocked(let onWrite): if onWrite { stalled = true } else { readable = false }
             case .end:
                 readable = false
@@ -215,6 +231,29 @@ public struct Channel: ~Copyable, Sendable {
                 try owner.inputEnded(&self, on: reactor)
             }
         }
+    }
+
+    /// One read; from a session that carries bulk as many records as there are and have room. `failure` is what ended that.
+    private mutating func read(
+        into room: UnsafeMutableRawBufferPointer, _ failure: inout TransportError?
+    ) throws(TransportError) -> Transfer {
+        let first = try transport.read(into: room)
+        guard transport.carriesBulk, case .bytes(var count) = first else { return first }
+        while room.count - count >= Self.recordBytes {
+            do throws(TransportError) {
+                switch try transport.read(into: UnsafeMutableRawBufferPointer(rebasing: room[count...])) {
+                case .bytes(let more): count += more
+                case .blocked(let onWrite):
+                    if onWrite { stalled = true } else { readable = false }
+                    return .bytes(count)
+                case .end: return .bytes(count)  // and once more, next time
+                }
+            } catch {
+                failure = error
+                return .bytes(count)
+            }
+        }
+        return .bytes(count)
     }
 
     private mutating func parse(_ owner: Connection, _ reactor: Reactor) throws {

@@ -112,7 +112,7 @@ open class Connection: Source {
     /// Bytes that wait to be written.
     package final var queuedBytes: Int {
         switch channel {
-        case .some(let channel): channel.output.count
+        case .some(let channel): channel.queuedBytes
         case .none: late.count
         }
     }
@@ -207,7 +207,7 @@ open class Connection: Source {
                 try channel.transport.checkError()
             }
             takeLate(&channel)
-            try channel.flush()
+            try channel.flush(reactor)
             if isLingering {
                 if try channel.dropInput(reactor) { return end(.finished, on: reactor) }
                 if channel.mayHaveInput { reactor.revisit(self) }
@@ -215,7 +215,7 @@ open class Connection: Source {
                 try channel.fill(self, reactor)
             }
             takeLate(&channel)
-            try channel.flush()
+            try channel.flush(reactor)
             if case .bare = channel.wish, try channel.leave(reactor) {
                 hasEnded = true
                 reactor.remove(self, descriptor: descriptor)
@@ -226,7 +226,7 @@ open class Connection: Source {
             return end(.failed(error), on: reactor)
         } catch {
             if resetsOnFailure { channel.resetOnClose() }
-            try? channel.flush()  // the refusal may have been written already
+            try? channel.flush(reactor)  // the refusal may have been written already
             return end(.refused("\(error)"), on: reactor)
         }
         if !hasEnded { settle(channel, on: reactor) }
@@ -242,8 +242,8 @@ open class Connection: Source {
 
     /// Gives a peer that takes something more time, and one that takes nothing no more.
     private func watchForStall(_ channel: borrowing Channel, on reactor: Reactor) {
-        guard let stallMilliseconds, stalledAt != channel.output.count else { return }
-        stalledAt = channel.output.count
+        guard let stallMilliseconds, stalledAt != channel.queuedBytes else { return }
+        stalledAt = channel.queuedBytes
         reactor.setDeadline(of: self, inMilliseconds: stallMilliseconds)
     }
 

@@ -12,7 +12,9 @@ enum Transfer {
 /// A socket and, over TLS, its session. Unique by type, so that a hand-over to another reactor is a move.
 package struct Transport: ~Copyable, Sendable {
     let socket: OwnedDescriptor
-    private let session: TLSSession?
+    private var session: TLSSession?
+    /// Whether many records are read and written at once.
+    private(set) var carriesBulk = false
     private(set) var isEstablished: Bool
     package let peer: SocketAddress?
 
@@ -144,8 +146,30 @@ package struct Transport: ~Copyable, Sendable {
         }
     }
 
-    func write(_ bytes: UnsafeRawBufferPointer) throws(TransportError) -> Transfer {
-        if isEncrypted { return try withSession { session throws(TLSError) in try session.write(bytes) } }
+    /// Makes an established TLS session read ahead and gather its records: for connections that carry streams. Never for one that may
+    /// still leave TLS.
+    mutating func carryBulk() throws(TransportError) {
+        guard isEncrypted, isEstablished, !carriesBulk else { return }
+        do throws(TLSError) { try session?.carryBulk() } catch { throw .tls(error) }
+        carriesBulk = true
+    }
+
+    /// Encrypted bytes that the socket has not taken yet.
+    var pendingBytes: Int {
+        switch session {
+        case .some(let session): session.pendingBytes
+        case .none: 0
+        }
+    }
+
+    /// Sends encrypted bytes that wait; `.bytes` when none do.
+    func flush() throws(TransportError) -> Transfer {
+        carriesBulk ? try withSession { session throws(TLSError) in try session.flush() } : .bytes(0)
+    }
+
+    /// - Parameter room: where the records of a session that carries bulk are gathered.
+    func write(_ bytes: UnsafeRawBufferPointer, gatheringIn room: UnsafeMutableRawBufferPointer) throws(TransportError) -> Transfer {
+        if isEncrypted { return try withSession { session throws(TLSError) in try session.write(bytes, gatheringIn: room) } }
         while true {
             let count = send(socket.raw, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL))
             if count >= 0 { return .bytes(count) }

@@ -11,6 +11,14 @@ public final class Reactor {
     /// Where connections read into before they own a buffer.
     package let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 64)
 
+    /// Where the records of one write are gathered: sixteen full ones of TLS.
+    package private(set) lazy var gathering: UnsafeMutableRawBufferPointer = {
+        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * (16384 + 512), alignment: 64)
+        gatheringRoom = room
+        return room
+    }()
+    private var gatheringRoom: UnsafeMutableRawBufferPointer?
+
     /// For those who move bytes from socket to socket.
     package let pipes = PipePool()
 
@@ -32,7 +40,10 @@ public final class Reactor {
         try checked(clx_epoll_add(epoll.raw, mailbox.bell.raw, Readiness.readable.rawValue, Self.bellTag), "epoll_ctl")
     }
 
-    deinit { scratch.deallocate() }
+    deinit {
+        scratch.deallocate()
+        gatheringRoom?.deallocate()
+    }
 
     /// Starts a thread whose only job is this loop. It ends when a drain has finished or `stop` was called.
     package static func start(

@@ -19,6 +19,7 @@ class ClientLeg: Connection {
     func close(_ code: UInt16?, on reactor: Reactor) {}
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
+        try channel.carryBulk()
         reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
     }
 

@@ -21,6 +21,7 @@ final class WebSocketClientLeg: ClientLeg {
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
+        try channel.carryBulk()
         reactor.setDeadline(of: self, inMilliseconds: isClosing ? Self.closingBeatMilliseconds : Self.beatMilliseconds)
     }
 

@@ -102,6 +102,7 @@ package final class WebSocketLeg: Connection, HubLeg {
 
     package override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive()
+        try channel.carryBulk()
         reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
     }
 

@@ -18,10 +18,16 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let context: TLSContext  // what OpenSSL's callbacks point to lives as long as the session
     private let notes: TLSClientNotes?
     private let name: TLSProtocolName?
+    private let socket: CInt
+    private var outlet: TLSOutlet?  // once it carries bulk; its BIO belongs to the SSL*, which goes first
+
+    /// Plain bytes in a full record, and what a record may have besides (RFC 8446 section 5.2; TLS 1.2 has less).
+    static let recordBytes = 16384, recordOverhead = 256 + 5
 
     /// The server's side of a session; the handshake runs in `handshake`.
     package init(acceptingOn socket: CInt, _ context: TLSContext) throws(TLSError) {
         self.context = context
+        self.socket = socket
         notes = nil
         name = nil
         ssl = try Self.open(socket, context)
@@ -45,6 +51,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         }
         SSL_set_accept_state(session)
         self.context = context
+        self.socket = socket
         notes = nil
         self.name = name
         ssl = session
@@ -67,6 +74,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         }
         SSL_set_connect_state(session)
         self.context = context
+        self.socket = socket
         self.notes = notes
         self.name = name
         ssl = session
@@ -91,6 +99,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         }
         SSL_set_connect_state(session)
         self.context = context
+        self.socket = socket
         self.notes = notes
         name = nil
         ssl = session
@@ -149,6 +158,50 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         var count = 0
         let result = SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &count)
         return result == 1 ? .done(count) : try verdict(result)
+    }
+
+    /// Begins to read up to 64 KiB off the socket at once, and to write many records at once; see `write(_:gatheringIn:)`. Only for a session
+    /// that is established and does not `leave` any more.
+    package mutating func carryBulk() throws(TLSError) {
+        guard outlet == nil else { return }
+        let outlet = TLSOutlet(socket)
+        guard let bio = outlet.makeBIO() else { throw .failed("out of memory") }
+        SSL_set0_wbio(ssl, bio)
+        self.outlet = outlet
+        SSL_set_read_ahead(ssl, 1)
+        SSL_set_default_read_buffer_len(ssl, Self.readAheadBytes)
+    }
+
+    private static let readAheadBytes = 65536 + 512
+
+    /// Encrypted bytes that the socket has not taken yet.
+    package var pendingBytes: Int { outlet?.count ?? 0 }
+
+    /// Sends encrypted bytes that wait; `done` when there are none any more.
+    package func flush() throws(TLSError) -> TLSProgress {
+        try outlet?.flush() ?? true ? .done(0) : .blocked(onWrite: true)
+    }
+
+    /// Takes a part or all of `bytes`, as `write` does. After `carryBulk`, the records go to the socket together.
+    /// - Parameter room: what the records are gathered in, as many as it holds; it is used until the call returns.
+    package func write(_ bytes: UnsafeRawBufferPointer, gatheringIn room: UnsafeMutableRawBufferPointer) throws(TLSError) -> TLSProgress {
+        guard let outlet else { return try write(bytes) }
+        guard try outlet.flush() else { return .blocked(onWrite: true) }
+        outlet.begin(in: room)
+        var used = 0
+        var last = TLSProgress.done(0)
+        do throws(TLSError) {
+            while used < bytes.count, outlet.hasRoom {
+                last = try write(UnsafeRawBufferPointer(rebasing: bytes[used..<min(used + Self.recordBytes, bytes.count)]))
+                guard case .done(let count) = last else { break }
+                used += count
+            }
+        } catch {
+            try outlet.end()
+            throw error
+        }
+        try outlet.end()
+        return used > 0 ? .done(used) : last
     }
 
     /// Says close_notify, once; what the peer still sends can be read. `closed` when both have said it.
