@@ -7,7 +7,7 @@ import Wire
 struct AgentTrust: Sendable {
     /// The device's certificate, else a key made at the first start.
     let identity: OwnIdentity
-    /// The services that may come in; nil: whomever the hub lets through.
+    /// The services that may come in; nil, or not in force: whomever the hub lets through.
     let services: AuthorizedServices?
 
     /// - Parameter name: of the device, for the certificate that carries a key of its own.
@@ -15,13 +15,13 @@ struct AgentTrust: Sendable {
         identity = try Self.identity(arguments, top, name: name)
         if let named = arguments.text("authorized-services") ?? top?.text("authorized-services") {
             services = AuthorizedServices(path: named, complain: Self.complain)
-        } else if let usual = Self.usualServices(arguments, top), Files.exists(usual) {
-            services = AuthorizedServices(path: usual, complain: Self.complain)
+        } else if let usual = Self.usualServices(arguments, top) {
+            services = AuthorizedServices(path: usual, isOptional: true, complain: Self.complain)
         } else {
             services = nil
         }
         // At the start it is better said than later; it may be mended while the agent runs.
-        try? services?.check()
+        if services?.isInForce == true { try? services?.check() }
     }
 
     /// Certificate and key as they are configured, else the key of the state directory, made where there is none yet.

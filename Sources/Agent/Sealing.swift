@@ -28,7 +28,7 @@ final class Sealing {
     }
 
     /// Whether only those may come in whom a list names; then nobody else learns even whether a port answers.
-    var isExclusive: Bool { services != nil }
+    var isExclusive: Bool { services?.isInForce == true }
 
     /// Begins the handshake of a stream's session.
     /// - Parameters:
@@ -72,7 +72,7 @@ final class Sealing {
         var refusal: String? { if case .refused(let reason) = last { reason } else { nil } }
 
         func admits(_ chain: [[UInt8]]) -> Bool {
-            guard let services else { return true }
+            guard let services, services.isInForce else { return true }
             let verdict = services.verdict(chain)
             spoken.withLock { $0 = verdict }
             if case .permitted = verdict { return true }

@@ -18,6 +18,7 @@ package final class AuthorizedServices: Sendable {
     }
 
     package let path: String
+    private let isOptional: Bool
     private let complain: @Sendable (String) -> Void
     private let state = Mutex(State())
 
@@ -25,6 +26,8 @@ package final class AuthorizedServices: Sendable {
         /// The files that were read, and as what.
         var stamps: [String: FileStamp?] = [:]
         var list: Result<[Rule], TrustError>?
+        /// The file has been there.
+        var hasBeen = false
     }
 
     private enum Rule: Sendable {
@@ -32,10 +35,23 @@ package final class AuthorizedServices: Sendable {
         case authority(path: String, anchors: [Certificate], commonName: String?)
     }
 
-    /// - Parameter complain: gets one line when the file lets nobody in, each time it has been read anew.
-    package init(path: String, complain: @escaping @Sendable (String) -> Void = { _ in }) {
+    /// - Parameters:
+    ///   - isOptional: whether everybody may come in for as long as there has never been such a file.
+    ///   - complain: gets one line when the file lets nobody in, each time it has been read anew.
+    package init(path: String, isOptional: Bool = false, complain: @escaping @Sendable (String) -> Void = { _ in }) {
         self.path = path
+        self.isOptional = isOptional
         self.complain = complain
+    }
+
+    /// Whether there is a list. One that is optional counts from the moment at which it is there; if it goes again, nobody comes in.
+    package var isInForce: Bool {
+        guard isOptional else { return true }
+        return state.withLock { state in
+            // Whatever hides the file from us could hide a list.
+            if !state.hasBeen { state.hasBeen = !Files.isMissing(path) }
+            return state.hasBeen
+        }
     }
 
     /// Reads the file if it has changed; throws what is wrong with it.

@@ -51,6 +51,11 @@ struct LineFile {
     }
 }
 
+extension Files {
+    /// Whether there is surely nothing of that name.
+    static func isMissing(_ path: String) -> Bool { access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR) }
+}
+
 /// Whose a file is. What root does in somebody's directory leaves that person's files.
 struct Owner {
     private let user: uid_t

@@ -255,6 +255,28 @@ def test_only_listed_services_come_in(hub, ground, mode):
     assert ground.server.accepted == 1
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_session_that_is_resumed_is_judged_anew(ground, mode):
+    """forward keeps tickets of the device's; what has been struck off a list is struck off."""
+    own = ground.tool("forward", "--fingerprint")
+    ground.list.write_text(f"{own}\n")
+    agent = ground.agent("--authorized-services", ground.list)
+    forward = ground.forward("--mode", mode)
+    for number in range(3):
+        assert through(forward, b"%d" % number) == b"%d" % number
+    ground.list.write_text("# nobody any more\n")
+    with forward.connect() as local:
+        closed_at_once(local)
+    agent.process.wait_line("event=stream-failed .*is not in")
+    assert ground.server.accepted == 3
+    ground.list.write_text(f"{own}\n")
+    assert through(forward, b"again") == b"again"
+    ground.pins.write_text(ground.pins.read_text().replace(ground.pins.read_text().split()[2], own))
+    with forward.connect() as local:
+        closed_at_once(local)
+    forward.process.wait_line("HAS CHANGED")
+
+
 def test_services_may_come_by_certificate(ground, authority):
     ground.list.write_text(f"cert-authority {authority.root} anna\n")
     ground.agent("--authorized-services", ground.list)
@@ -266,12 +288,12 @@ def test_services_may_come_by_certificate(ground, authority):
     assert ground.server.accepted == 2
 
 
-def test_a_list_in_the_state_directory_counts(ground):
-    ground.state.mkdir(mode=0o700)
-    (ground.state / "authorized_services").write_text("")
+def test_a_list_in_the_state_directory_counts_from_the_moment_it_is_there(ground):
     ground.agent()
+    assert ground.connect().stdout == "hello"
+    (ground.state / "authorized_services").write_text("")
     refusal(ground.connect(), f"iotstream connect: {ground.device.name}:it: ")
-    assert ground.server.accepted == 0
+    assert ground.server.accepted == 1
 
 
 def test_a_listing_agent_takes_no_plain_stream(hub, ground):

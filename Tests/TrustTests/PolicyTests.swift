@@ -163,6 +163,18 @@ struct Authority {
         #expect(complaints.all.count == 1)
     }
 
+    @Test func aListThatNeedNotBeThereCountsFromTheMomentItIs() throws {
+        let services = AuthorizedServices(path: services.path, isOptional: true, complain: complaints.add)
+        #expect(!services.isInForce)
+        try scratch.write("authorized_services", "\(known.fingerprint)\n")
+        #expect(services.isInForce)
+        #expect(services.permits(chain(known)) != nil && services.permits(chain(stranger)) == nil)
+        Files.remove(services.path)
+        #expect(services.isInForce)
+        #expect(services.permits(chain(known)) == nil)
+        #expect(self.services.isInForce)
+    }
+
     @Test(arguments: ["rubbish", "cert-authority", "cert-authority missing.pem", "SHA256:short anna"])
     func oneBadLineLetsNobodyInAndIsTold(_ line: String) throws {
         try scratch.write("authorized_services", "\(known.fingerprint)\n\(line)\n")
