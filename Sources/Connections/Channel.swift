@@ -46,6 +46,9 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether reading stops while much output waits, as it should where input begets output. A relay says no: its two
     /// directions are independent, and two peers that wait for one another's reading would wait for ever.
     package var readsWhileOutputWaits = false
+    /// Whether the end of our direction is a close_notify alone, and FIN comes when the connection does not live on anyway: a proxy on the
+    /// way may take the end of one direction for the end of both.
+    package var keepsFIN = false
     /// Whether the peer has ended its direction.
     package private(set) var hasInputEnded = false
 
@@ -194,10 +197,13 @@ public struct Channel: ~Copyable, Sendable {
 
     /// Says close_notify and ends our direction, once; false while the socket has no room for it.
     mutating func endWriting() -> Bool {
-        if !hasFinishedWriting { hasFinishedWriting = transport.finishWriting() }
+        if !hasFinishedWriting { hasFinishedWriting = transport.finishWriting(withFIN: !keepsFIN) }
         if !hasFinishedWriting { blockedWriting = true }
         return hasFinishedWriting
     }
+
+    /// Sends what `keepsFIN` kept.
+    func shutDown() { if keepsFIN { _ = transport.finishWriting(withFIN: true) } }
 
     mutating func fill(_ owner: Connection, _ reactor: Reactor) throws {
         guard case .none = wish else { return }

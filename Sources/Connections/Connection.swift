@@ -261,6 +261,7 @@ open class Connection: Source {
                 watchForStall(channel, on: reactor)
             } else if !isLingering {
                 isLingering = true
+                channel.shutDown()
                 reactor.setDeadline(of: self, inMilliseconds: 2000)
                 reactor.revisit(self)
             }

@@ -181,13 +181,13 @@ package struct Transport: ~Copyable, Sendable {
 
     /// Ends our direction and leaves the peer's open: close_notify over TLS, then FIN. False while there is no room for the
     /// close_notify in the socket: call again once it is writable.
-    func finishWriting() -> Bool {
+    func finishWriting(withFIN: Bool = true) -> Bool {
         if isEncrypted, isEstablished,
             case .blocked(onWrite: true)? = try? withSession({ session throws(TLSError) in try session.sayGoodbye() })
         {
             return false
         }
-        shutdown(socket.raw, CInt(SHUT_WR))
+        if withFIN { shutdown(socket.raw, CInt(SHUT_WR)) }
         return true
     }
 

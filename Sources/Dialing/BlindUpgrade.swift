@@ -43,6 +43,7 @@ package final class BlindUpgrade {
 }
 
 private final class BlindQuestion: UpgradeQuestion {
+    private static let switchMilliseconds = 5000
     private var answer: BlindUpgrade.Answer?
 
     init(_ channel: consuming Channel, to url: StreamURL, bearer: String, answer: @escaping BlindUpgrade.Answer) {
@@ -52,9 +53,11 @@ private final class BlindQuestion: UpgradeQuestion {
         }
     }
 
-    override func accept(_ head: HTTPResponseHead, _ channel: inout Channel) throws {
+    override func accept(_ head: HTTPResponseHead, _ channel: inout Channel, on reactor: Reactor) throws {
         try BlindHandshake.check(head)
         channel.bare()
+        // The hub has said its close_notify already: whoever waits for one now waits for a middlebox.
+        reactor.setDeadline(of: self, inMilliseconds: Self.switchMilliseconds)
     }
 
     override func bared(_ socket: consuming BareSocket, on reactor: Reactor) { answer.take()?(.success(socket), reactor) }

@@ -25,7 +25,7 @@ class UpgradeQuestion: Connection {
     }
 
     /// Takes the answer, or throws what `WebSocketHandshake.check` throws; asks the channel for what comes next.
-    func accept(_ answer: HTTPResponseHead, _ channel: inout Channel) throws {}
+    func accept(_ answer: HTTPResponseHead, _ channel: inout Channel, on reactor: Reactor) throws {}
 
     override final func opened(_ channel: inout Channel, on reactor: Reactor) throws { request.encode(into: &channel.output) }
 
@@ -33,7 +33,7 @@ class UpgradeQuestion: Connection {
         hasAnswerBegun = true
         do {
             guard case .complete(let head, let consumed) = try HTTPResponseHead.parse(bytes) else { return 0 }
-            try accept(head, &channel)
+            try accept(head, &channel, on: reactor)
             return consumed
         } catch WebSocketHandshake.Failure.refused(let status) {
             throw note(.refused(place: place, status: status))

@@ -79,7 +79,7 @@ private final class WebSocketQuestion: UpgradeQuestion {
         ) { error, reactor in answer(.failure(error), reactor) }
     }
 
-    override func accept(_ head: HTTPResponseHead, _ channel: inout Channel) throws {
+    override func accept(_ head: HTTPResponseHead, _ channel: inout Channel, on reactor: Reactor) throws {
         let subprotocol = try WebSocketHandshake.check(head, key: key, subprotocols: subprotocols)
         chosen = (subprotocol, head.headers["Date"].flatMap(HTTPDate.parse))
         channel.handOn()

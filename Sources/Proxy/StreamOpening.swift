@@ -18,7 +18,7 @@ final class StreamOpening {
     typealias Answer = (consuming Result<OpenedStream, StreamFailure>, Reactor) -> Void
 
     /// From the bare leg to the end of the handshake, where another way can still be tried; and where none can.
-    private static let tryMilliseconds = 5000, lastMilliseconds = 20_000
+    private static let tryMilliseconds = 5000, lastMilliseconds = 10_000
 
     private let service: HubService
     private let target: StreamTarget

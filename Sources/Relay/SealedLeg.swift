@@ -6,13 +6,15 @@ import Wire
 /// The leg of a bridge that carries an end-to-end session and no framing.
 ///
 ///     bytes              ◄─────►       bytes
-///     end of file        ◄─────►       close_notify, FIN
+///     end of file        ◄─────►       close_notify; FIN when both directions have ended
 ///     RST                ◄─────►       RST
 ///     RST                ◄──────       an end without close_notify, or a failure of TLS
 final class SealedLeg: ClientLeg {
     private var isClosing = false
 
     override init(_ channel: consuming Channel) {
+        var channel = channel
+        channel.keepsFIN = true
         super.init(channel)
         resetsOnFailure = true  // a close_notify would pass off a part for the whole
     }

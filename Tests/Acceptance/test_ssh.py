@@ -30,7 +30,10 @@ def ground(hub, tmp_path_factory):
     made.device = hub.create("mydevice")
     made.agent = Agent(hub, made.device, f"22=127.0.0.1:{made.sshd.port}")
     made.forward = Forward(hub, made.device, "0:22")
-    made.environment = {"IOTSTREAM_CONNECTION_STRING": hub.connection_string()}
+    # What connect says of a new key stands on standard error, so the key is known beforehand.
+    made.environment = {
+        "IOTSTREAM_CONNECTION_STRING": hub.connection_string(), "IOTSTREAM_IDENTITY": str(made.directory / "identity")}
+    run([hub.binary, "connect", "mydevice", "22", "--ca", hub.ca], made.environment, stdin="", check=0)
     yield made
     made.forward.stop()
     made.agent.stop()
