@@ -151,3 +151,8 @@ package final class AuthorizedServices: Sendable {
     /// A certificate's file is looked for beside the list.
     private var folder: String { path.lastIndex(of: "/").map { String(path[...$0]) } ?? "" }
 }
+
+extension Files {
+    /// Whether there is surely nothing of that name.
+    static func isMissing(_ path: String) -> Bool { access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR) }
+}

@@ -80,11 +80,12 @@ package enum DevicePolicy: Sendable {
     private static func changed(
         _ device: ClientIdentity, _ shown: Fingerprint, _ old: Fingerprint, _ path: String, _ line: Int
     ) -> TrustError {
+        let words = device.moduleID.map { "--module \($0) \(device.deviceID)" } ?? device.deviceID
         let place = line > 0 ? "\(path):\(line)" : "this process"
         let remedy =
             line > 0
             ? "compare with iotstream agent --fingerprint on the device, and only if that agrees remove line \(line) of \(path) "
-                + "(iotstream known-devices remove \(device.deviceID))"
+                + "(iotstream known-devices remove \(words))"
             : "compare with iotstream agent --fingerprint on the device, and only if that agrees start again"
         return TrustError(
             .untrusted,

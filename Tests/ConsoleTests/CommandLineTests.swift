@@ -17,6 +17,9 @@ private let table = Command(
             _ in
         },
         Command(name: "copy", summary: "copies", operands: [Operand("SOURCE", .oneOrMore), Operand("TARGET")], run: { _ in }),
+        Command(
+            name: "mark", summary: "marks", options: [.flag("print", "prints the mark", standsAlone: true)],
+            operands: [Operand("ID"), Operand("WORD", .oneOrMore)], run: { _ in }),
         Command(name: "show", summary: "shows", operands: [Operand("ID"), Operand("MODULE", .optional)], run: { _ in }),
     ])
 
@@ -53,6 +56,13 @@ private func parse(_ words: String...) throws -> Arguments {
         #expect(try parse("copy", "a", "b", "c").operand("TARGET") == "c")
         #expect(try parse("show", "a").operand("MODULE") == nil)
         #expect(try parse("show", "a", "b").operand("MODULE") == "b")
+    }
+
+    @Test func anOptionThatStandsAloneNeedsNoOperands() throws {
+        #expect(try parse("mark", "--print", "--json").flag("print"))
+        #expect(try parse("mark", "--print", "a", "b").operandList("WORD") == ["b"])
+        #expect(throws: Failure.self) { try parse("mark", "--print", "a") }
+        #expect(throws: Failure.self) { try parse("mark", "--json") }
     }
 
     @Test func anOptionalValueNeedsItsEqualsSign() throws {
