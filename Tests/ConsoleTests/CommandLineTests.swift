@@ -81,7 +81,7 @@ private func parse(_ words: String...) throws -> Arguments {
         (["create"], "ID is missing: see iotstream device create --help"),
         (["show", "a", "b", "c"], "c: one word too many: see iotstream device show --help"),
         (["crate"], "crate: no such command: did you mean create?"),
-        ([], "a command is missing: one of create, connect, copy, show"),
+        ([], "a command is missing: one of create, connect, copy, mark, show"),
     ])
     func saysWhatIsWrongAndWhatToDo(words: [String], message: String) {
         do throws(Failure) {
