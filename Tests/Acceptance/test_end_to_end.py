@@ -218,6 +218,26 @@ def test_a_device_with_a_certificate_is_told_by_its_authority(ground, authority,
     assert ground.tool("agent", "--fingerprint", *authority(ground.device.name)).startswith("SHA256:")
 
 
+def test_configuration_files_say_it_all_as_well(hub, ground, authority, tmp_path):
+    """Keys of agent.conf and forward.conf, by the options' names."""
+    certificate, key = authority(ground.device.name)[1::2]
+    agent = tmp_path / "agent.conf"
+    agent.write_text(f"cert {certificate}\nkey {key}\nauthorized-services {ground.list}\n")
+    forward = tmp_path / "forward.conf"
+    forward.write_text(f"identity {tmp_path}/of-the-file\ndevice-ca {authority.root}\n")
+    ground.environment["IOTSTREAM_IDENTITY"] = ""
+    own = ground.tool("forward", "--fingerprint", "--config", forward)
+    assert own == ground.tool("connect", "--fingerprint", "--identity", tmp_path / "of-the-file")
+    assert ground.tool("agent", "--fingerprint", "--config", agent) == ground.tool("agent", "--fingerprint", "--cert", certificate, "--key", key)
+    ground.list.write_text(f"{own}\n")
+    ground.agent("--config", agent)
+    result = ground.connect("--config", forward)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "hello", "")
+    forward.write_text(f"identity {tmp_path}/of-the-file\ndevice-ca {certificate}.missing\n")
+    result = ground.connect("--config", forward)
+    assert (result.returncode, len(result.stderr.splitlines())) == (66, 1), result
+
+
 @pytest.mark.parametrize("case", ["wrong authority", "another name", "no certificate"])
 def test_a_wrong_certificate_is_refused(hub, ground, authority, case):
     name = ground.device.name

@@ -135,6 +135,9 @@ def test_an_honest_owner_carries_what_he_cannot_read(owner, ground, mode):
     assert through(ground.run_forward(mode), secret) == secret
     assert owner.openings[-1].answer["$chosen"] == WAYS[mode]
     assert len(seen) > 2 * len(secret) and secret[:32] not in seen
+    for key in (ground.agent.directory / "state" / "agent.key", ground.identity / "service.key"):
+        public = run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "der"], check=0, binary=True).stdout
+        assert public[-64:] not in seen  # not even who they are
     assert ground.agent.process.has_line("event=service-admitted .*service=\"the service\"")
 
 
