@@ -49,6 +49,8 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether the end of our direction is a close_notify alone, and FIN comes when the connection does not live on anyway: a proxy on the
     /// way may take the end of one direction for the end of both.
     package var keepsFIN = false
+    /// Bytes that one read may bring; with 0 nothing is read. For owners that measure out what comes.
+    package var readLimit = Int.max
     /// Whether the peer has ended its direction.
     package private(set) var hasInputEnded = false
 
@@ -157,7 +159,7 @@ public struct Channel: ~Copyable, Sendable {
     var hasMore: Bool {
         guard case .none = wish else { return false }
         return !isPaused && (readsWhileOutputWaits || queuedBytes < Self.highWater)
-            && (mustParse || (readable && !stalled && !hasInputEnded))
+            && (mustParse || (readable && readLimit > 0 && !stalled && !hasInputEnded))
     }
 
     /// Once after the output fell from above the high mark to below the low one.
@@ -215,7 +217,8 @@ public struct Channel: ~Copyable, Sendable {
         var budget = 8  // then the others have a turn
         while budget > 0, !mustParse, hasMore, !owner.hasEnded {
             budget -= 1
-            let isDirect = input.isEmpty, room = isDirect ? reactor.scratch : input.reserve(16384)
+            let isDirect = input.isEmpty, whole = isDirect ? reactor.scratch : input.reserve(16384)
+            let room = whole.count > readLimit ? UnsafeMutableRawBufferPointer(rebasing: whole[..<readLimit]) : whole
             var failure: TransportError?
             switch try read(into: room, &failure) {
             case .bytes(let count):

@@ -18,7 +18,7 @@ public enum CloseReason: Equatable, Sendable {
 ///
 /// Open, and so public, because roles subclass it.
 open class Connection: Source {
-    private enum Order { case finish, linger, reset, finishWriting, pause, resume, handOn }
+    private enum Order { case finish, linger, reset, finishWriting, pause, resume, handOn, limitReading(Int) }
 
     private let descriptor: CInt
     private var channel: Channel?  // nil while it is being worked on, and at the end
@@ -129,6 +129,8 @@ open class Connection: Source {
     package final func pause(on reactor: Reactor) { order(.pause, on: reactor) }
     /// Reads again after `pause`.
     package final func resume(on reactor: Reactor) { order(.resume, on: reactor) }
+    /// Sets `Channel.readLimit`.
+    package final func limitReading(to bytes: Int, on reactor: Reactor) { order(.limitReading(bytes), on: reactor) }
     /// Gives the channel to `handedOn`, in the next round of the loop, unless the connection ends before.
     package final func handOn(on reactor: Reactor) { order(.handOn, on: reactor) }
 
@@ -152,6 +154,7 @@ open class Connection: Source {
         case .pause: channel.pause()
         case .resume: channel.resume()
         case .handOn: channel.handOn()
+        case .limitReading(let bytes): channel.readLimit = bytes
         }
     }
 

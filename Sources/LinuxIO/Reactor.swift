@@ -73,6 +73,9 @@ public final class Reactor {
     /// Milliseconds since the reactor began, read once for each round of the loop.
     package private(set) var now: UInt64 = 0
 
+    /// The same on the monotonic clock itself, which all reactors have in common.
+    package var moment: UInt64 { epoch &+ now }
+
     /// Watches nothing but the source's deadline.
     package func add(_ source: Source) {
         source.token = table.insert(source)

@@ -52,7 +52,10 @@ struct BlindFlow: ~Copyable {
     mutating func targetBecameReady() -> Bool { !exchange(&isWritable, with: true) }
 
     /// Moves what can be moved in one turn. Throws what broke either socket.
-    mutating func run(on reactor: Reactor) throws(SystemError) -> Outcome {
+    /// - Parameters:
+    ///   - leg: whom the throttle wakes.
+    ///   - throttle: nil when nothing limits.
+    mutating func run(on reactor: Reactor, for leg: any Throttled, _ throttle: Throttle?) throws(SystemError) -> Outcome {
         var rounds = Self.roundsPerTurn
         while true {
             guard try empty(on: reactor) else { return .waiting }
@@ -63,12 +66,18 @@ struct BlindFlow: ~Copyable {
             guard isReadable else { return .waiting }
             guard rounds > 0 else { return .unfinished }
             rounds -= 1
+            let limit = throttle?.room(for: leg, on: reactor) ?? .max, before = bytes
+            guard limit > 0 else {
+                if let pipe = pipe.take() { reactor.pipes.give(pipe) }
+                return .waiting
+            }
             if isBulk, let pipe = pipe ?? reactor.pipes.take(now: reactor.now) {
                 self.pipe = pipe
-                try fill(pipe, on: reactor)
+                try fill(pipe, limit: limit, on: reactor)
             } else {
-                try copy(on: reactor)
+                try copy(limit: limit, on: reactor)
             }
+            throttle?.spend(Int(bytes &- before))
         }
     }
 
@@ -91,8 +100,8 @@ struct BlindFlow: ~Copyable {
     }
 
     /// Fills the pipe, which is empty: otherwise EAGAIN would not say whether it is the pipe that is full.
-    private mutating func fill(_ pipe: Pipe, on reactor: Reactor) throws(SystemError) {
-        let count = clx_splice(source, pipe.writing.raw, pipe.capacity)
+    private mutating func fill(_ pipe: Pipe, limit: Int, on reactor: Reactor) throws(SystemError) {
+        let count = clx_splice(source, pipe.writing.raw, min(limit, pipe.capacity))
         if count > 0 {
             bytes &+= UInt64(count)
             bytesInPipe = count
@@ -107,10 +116,10 @@ struct BlindFlow: ~Copyable {
         if bytesInPipe == 0, let pipe = self.pipe.take() { reactor.pipes.give(pipe) }
     }
 
-    private mutating func copy(on reactor: Reactor) throws(SystemError) {
+    private mutating func copy(limit: Int, on reactor: Reactor) throws(SystemError) {
         if let pipe = pipe.take() { reactor.pipes.give(pipe) }  // it is empty, and no longer wanted
-        let room = reactor.scratch
-        let count = recv(source, room.baseAddress, room.count, 0)
+        let room = reactor.scratch, wanted = min(limit, room.count)
+        let count = recv(source, room.baseAddress, wanted, 0)
         guard count > 0 else {
             if count == 0 {
                 hasSourceEnded = true
@@ -122,7 +131,7 @@ struct BlindFlow: ~Copyable {
             return
         }
         bytes &+= UInt64(count)
-        if count == room.count { isBulk = true } else if !isHungUp { isReadable = false }
+        if count == room.count { isBulk = true } else if count < wanted, !isHungUp { isReadable = false }
         let sent = send(target, room.baseAddress, count, CInt(MSG_NOSIGNAL))
         if sent < 0 { try blockedWriting(errno) }
         if sent < count { held.append(UnsafeRawBufferPointer(rebasing: room[max(0, sent)..<count]).bytes) }

@@ -12,6 +12,7 @@ package final class BlindLeg: Source, HubLeg {
     private let companion: (any AnyObject & Sendable)?
     package let peer: SocketAddress?
     private weak var owner: (any LegOwner)?
+    package var throttle: Throttle?
     private var other: BlindLeg?
     private var flow: BlindFlow?  // from this leg to the other; nil while it is being worked on, before the join, and at the end
     private var bytesAtEnd: UInt64 = 0
@@ -73,7 +74,7 @@ package final class BlindLeg: Source, HubLeg {
     private func run(on reactor: Reactor) {
         guard !hasEnded, var flow = self.flow.take() else { return }
         do throws(SystemError) {
-            let outcome = try flow.run(on: reactor)
+            let outcome = try flow.run(on: reactor, for: self, throttle)
             self.flow = consume flow
             switch outcome {
             case .waiting: break
@@ -85,6 +86,8 @@ package final class BlindLeg: Source, HubLeg {
             broke(error, on: reactor)
         }
     }
+
+    package func throttleOpened(on reactor: Reactor) { run(on: reactor) }
 
     package override func deadlinePassed(on reactor: Reactor) {
         if descriptor.isPathDead() { return broke(SystemError("send", ETIMEDOUT), on: reactor) }

@@ -1,11 +1,13 @@
 import LinuxIO
 
 /// One leg of a stream at the hub, of whichever kind. Both legs of a stream are of the same kind, and live on the same reactor.
-package protocol HubLeg: AnyObject {
+package protocol HubLeg: Throttled {
     /// The address at the other end of its connection.
     var peer: SocketAddress? { get }
     /// Payload bytes that came from it.
     var receivedBytes: UInt64 { get }
+    /// What slows the leg down when it brings bytes; nil while nothing does.
+    var throttle: Throttle? { get set }
     /// Ends the leg: its stream is over.
     /// - Parameters:
     ///   - code: of RFC 6455 section 7.4; 1000 when all went well.

@@ -41,6 +41,7 @@ package final class WebSocketLeg: Connection, HubLeg {
     private var heldEnd: LegEnd?
     private var isDismissed = false  // the owner wants no more of it
     private var flushedBeats = 0, stalledBeats = 0, lastQueued = 0
+    package var throttle: Throttle?
     /// Payload bytes that came from this leg.
     package private(set) var receivedBytes: UInt64 = 0
 
@@ -89,7 +90,10 @@ package final class WebSocketLeg: Connection, HubLeg {
         } else {
             send(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, reason: reason, into: &$0) }
         }
-        if !forwards { resume(on: reactor) }  // to find the reply behind what is dropped
+        if !forwards {  // to find the reply behind what is dropped
+            throttleOpened(on: reactor)
+            resume(on: reactor)
+        }
         flushedBeats = isIdle ? 1 : 0  // nothing is in the Close's way: the peer's time runs from now
         reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
     }
@@ -124,7 +128,18 @@ package final class WebSocketLeg: Connection, HubLeg {
         } else if early.count >= Self.earlyLimit {
             channel.pause()
         }
+        if throttle != nil { channel.readLimit = room(on: reactor) }
         return bytes.byteCount
+    }
+
+    /// Bytes to read next; what is dropped costs nothing.
+    private func room(on reactor: Reactor) -> Int {
+        guard let throttle, forwards || !isClosing else { return .max }
+        return throttle.room(for: self, on: reactor)
+    }
+
+    package func throttleOpened(on reactor: Reactor) {
+        if !hasEnded { limitReading(to: room(on: reactor), on: reactor) }
     }
 
     private func consume(
@@ -144,6 +159,7 @@ package final class WebSocketLeg: Connection, HubLeg {
                 if length == 0 { forwards = false }
             case .payload(let range):
                 receivedBytes &+= UInt64(range.count)
+                throttle?.spend(range.count)
                 if forwards { deliver(UnsafeRawBufferPointer(rebasing: buffer[range]).bytes, on: reactor) }
                 if receiver.remaining == 0 { forwards = false }
             case .control(.ping, let payload):
