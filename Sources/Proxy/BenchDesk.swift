@@ -86,14 +86,16 @@ final class BenchDesk {
             openings[ObjectIdentifier(known)] = nil
             switch consume result {
             case .failure(let failure): answer(.failure(failure))
-            case .success(let stream): answer(join(stream, known.marks, on: reactor))
+            case .success(let stream): answer(join(stream, to: target, known.marks, on: reactor))
             }
         }
         opening = made
         openings[ObjectIdentifier(made)] = made
     }
 
-    private func join(_ stream: consuming OpenedStream, _ marks: OpeningMarks, on reactor: Reactor) -> Result<Opened, StreamFailure> {
+    private func join(
+        _ stream: consuming OpenedStream, to target: StreamTarget, _ marks: OpeningMarks, on reactor: Reactor
+    ) -> Result<Opened, StreamFailure> {
         var pair: [CInt] = [-1, -1]
         guard socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &pair) == 0 else {
             return .failure(.unreachable(.system("socketpair: \(SystemError("socketpair").reason)")))
@@ -102,8 +104,8 @@ final class BenchDesk {
         guard fcntl(near.raw, F_SETFL, O_NONBLOCK) == 0 else {
             return .failure(.unreachable(.system("fcntl: \(SystemError("fcntl").reason)")))
         }
-        let bridge = LocalBridge(local: near, on: reactor) { [weak self] bridge, report, _ in
-            if report.end != .orderly { talk.note(report.end.description) }
+        let bridge = LocalBridge(local: near, on: reactor) { [weak self, service] bridge, report, _ in
+            if report.end != .orderly { talk.note(service.complaint(about: report, of: target) ?? report.end.description) }
             self?.bridges[ObjectIdentifier(bridge)] = nil
         }
         bridges[ObjectIdentifier(bridge)] = bridge

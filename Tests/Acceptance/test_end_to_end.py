@@ -308,6 +308,13 @@ def test_services_may_come_by_certificate(ground, authority):
     assert ground.server.accepted == 2
 
 
+def test_the_measuring_service_is_for_listed_services_too(ground):
+    ground.list.write_text("")
+    ground.keep(Agent(ground.hub, ground.device, "bench", options=["--authorized-services", ground.list]))
+    result = run([ground.binary, "bench", ground.device.name, "--ca", ground.hub.ca], ground.environment)
+    refusal(result, f"iotstream bench: {ground.device.name}:bench: the device does not accept this service's key SHA256:")
+
+
 def test_a_list_in_the_state_directory_counts_from_the_moment_it_is_there(ground):
     ground.agent()
     assert ground.connect().stdout == "hello"
