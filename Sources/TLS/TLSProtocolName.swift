@@ -40,8 +40,16 @@ final class TLSProtocolName {
             }, nil)
     }
 
+    /// Whether a client may resume `session`: one that is not admitted any more makes a full handshake, and is refused there by an alert.
+    static func admits(_ session: OpaquePointer, into ssl: OpaquePointer) -> Bool {
+        guard let note = SSL_get_ex_data(ssl, 0) else { return true }
+        let name = Unmanaged<TLSProtocolName>.fromOpaque(note).takeUnretainedValue()
+        guard let admits = name.admits, let leaf = SSL_SESSION_get0_peer(session) else { return true }
+        return admits([TLSTicketChain.encoded(leaf)] + (TLSTicketChain.read(session)?.others ?? []))
+    }
+
     /// Makes the sessions of a server's context refuse, by an alert, who is not admitted; nothing else is asked of the chain. A client
-    /// without a certificate and one that resumes come through: they are judged when the handshake is over.
+    /// without a certificate comes through: it is judged when the handshake is over.
     static func judge(in context: OpaquePointer) {
         SSL_CTX_set_cert_verify_callback(
             context,

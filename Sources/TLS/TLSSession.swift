@@ -37,8 +37,8 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// The device's side of an end-to-end session.
     /// - Parameters:
     ///   - protocolName: the one name by which a client may come (ALPN); 1 to 255 bytes.
-    ///   - admits: whether a client with this chain (DER, leaf first) is let in; others get the alert bad_certificate. Not asked about
-    ///     one that shows no certificate and one that resumes.
+    ///   - admits: whether a client with this chain (DER, leaf first) is let in; others get the alert bad_certificate, and nobody of
+    ///     them resumes an earlier session. Not asked about one that shows no certificate.
     package init(
         acceptingOn socket: CInt, endToEnd context: TLSContext, protocolName: String, admits: (@Sendable ([[UInt8]]) -> Bool)? = nil
     ) throws(TLSError) {

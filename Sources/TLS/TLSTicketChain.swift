@@ -21,10 +21,12 @@ enum TLSTicketChain {
                 if let ssl { TLSTicketChain.attach(to: ssl) }
                 return 1
             },
-            { _, session, _, _, status, _ in
+            { ssl, session, _, _, status, _ in
                 switch status {
                 case SSL_TICKET_SUCCESS, SSL_TICKET_SUCCESS_RENEW:
-                    guard let session, TLSTicketChain.isUsable(session, now: Clock.unixSeconds) else {
+                    guard let ssl, let session, TLSTicketChain.isUsable(session, now: Clock.unixSeconds),
+                        TLSProtocolName.admits(session, into: ssl)
+                    else {
                         return SSL_TICKET_RETURN_IGNORE_RENEW
                     }
                     // A ticket of TLS 1.3 is used once, so its holder needs the next one.

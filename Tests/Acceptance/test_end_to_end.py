@@ -287,6 +287,7 @@ def test_a_session_that_is_resumed_is_judged_anew(ground, mode):
     ground.list.write_text("# nobody any more\n")
     with forward.connect() as local:
         closed_at_once(local)
+    forward.process.wait_line("the device does not accept this service's key")
     agent.process.wait_line("event=stream-failed .*is not in")
     assert ground.server.accepted == 3
     ground.list.write_text(f"{own}\n")
