@@ -16,6 +16,9 @@ def modest():
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
+# Whether every program gets a session of its own, which a terminal's signals miss and which the scheduler weighs as a group.
+own_sessions = True
+
 _homes = tempfile.TemporaryDirectory(prefix="iotstream-identities.")
 _home_numbers = itertools.count()
 
@@ -42,7 +45,7 @@ class Process:
         self._ended = False
         self.child = subprocess.Popen(
             self.arguments, stdin=stdin, stdout=stdout if stdout is not None else subprocess.PIPE,
-            stderr=subprocess.PIPE if stdout is not None else subprocess.STDOUT, env=variables, cwd=cwd, start_new_session=True,
+            stderr=subprocess.PIPE if stdout is not None else subprocess.STDOUT, env=variables, cwd=cwd, start_new_session=own_sessions,
             preexec_fn=limits or modest)
         self._log = self.child.stderr if stdout is not None else self.child.stdout
         self._reader = threading.Thread(target=self._collect, daemon=True)

@@ -1,5 +1,6 @@
 """iotstream under test: the hub alone between raw legs, and the whole chain of forward, hub and agent."""
 
+import os
 import pathlib
 import ssl
 import tempfile
@@ -35,7 +36,9 @@ class HubAlone(Subject):
         self.hub = OwnHub(self.place)
         self.device = self.hub.create()
         self.client = self.device.listen(keep_alive=0)
-        self.service = self.hub.connect(seconds=60)
+        # A stream lives on the core of the connection that asked for it; several services' connections lie on all of them.
+        self.services = [self.hub.connect(seconds=60) for _ in range(os.cpu_count() or 1)]
+        self.opened = 0
 
     def pids(self):
         return family(self.hub.process.pid)
@@ -49,14 +52,16 @@ class HubAlone(Subject):
         """A stream that both sides agreed on: the service's and the device's URL and token."""
         target = f"/twins/{self.device.name}/streams/bench?api-version=2020-09-30"
         fields = streams.headers(response=20, offer=self.offer)
-        self.service.request("POST", target, fields, token=self.hub.service_token())
+        service = self.services[self.opened % len(self.services)]
+        self.opened += 1
+        service.request("POST", target, fields, token=self.hub.service_token())
         while True:
             packet = self.client.receive(30)
             if packet.kind == mqtt.PUBLISH:
                 break
         request = streams.Request(packet)
         streams.reply(self.client, request, extra=f"&$chosen={self.offer}" if self.offer else "")
-        answer = self.service.response(seconds=30)
+        answer = service.response(seconds=30)
         if self.offer and answer.header("iotstream-chosen") != self.offer:
             raise Missing(f"the hub did not agree to {self.offer}")
         accepted = streams.Accepted(answer, request)

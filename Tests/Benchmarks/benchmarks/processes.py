@@ -26,6 +26,8 @@ def bound():
 
 # The doubles and wrappers of the acceptance tests start their programs the same way.
 harness.process.modest = bound
+# All of them in the session of the load: the kernel shares out processor time by sessions first, and nobody shall have more of it.
+harness.process.own_sessions = False
 
 
 class Program:
