@@ -16,6 +16,7 @@ final class ChangeFollower: Source {
     init(core: HubCore, on reactor: Reactor) throws {
         self.core = core
         sequence = try core.registry.store.lastSequence()
+        core.allotments.take(try core.registry.quotas())
         bell = try Bell.hang(core.paths)
         super.init()
         try reactor.add(self, descriptor: bell.raw, .readable)
@@ -42,6 +43,7 @@ final class ChangeFollower: Source {
                 if page.missed {
                     check { _ in true }
                     checkStreams { _ in true }
+                    takeQuotas()
                     if page.changes.isEmpty { sequence = try core.registry.store.lastSequence() }
                 }
                 for change in page.changes {
@@ -64,11 +66,30 @@ final class ChangeFollower: Source {
             if let name = ClientIdentity(deviceID: change.device, moduleID: change.module.isEmpty ? nil : change.module) {
                 core.directory.forget(name)
             }
+            if change.module.isEmpty { core.take(Quota(), of: change.device) }
         case .identityUpdated where !change.aspects.isDisjoint(with: [.status, .authentication]):
             check(change.device, module: change.module)
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
+        case .quotaUpdated: takeQuota(of: change.device)
         default: break
+        }
+    }
+
+    private func takeQuota(of device: String) {
+        do throws(RegistryError) {
+            core.take(try core.registry.quota(of: device), of: device)
+        } catch {
+            if error.isAbsence { core.take(Quota(), of: device) } else { Log.error("quota-unreadable", ["device": device]) }
+        }
+    }
+
+    private func takeQuotas() {
+        do throws(RegistryError) {
+            core.allotments.take(try core.registry.quotas())
+            core.ration()
+        } catch {
+            Log.error("quotas-unreadable", ["reason": error.description])
         }
     }
 

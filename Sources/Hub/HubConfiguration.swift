@@ -19,8 +19,9 @@ package struct HubConfiguration: Sendable, Equatable {
         .list("hostname"), .list("https", of: .address), .list("mqtts", of: .address), .init("tls-cert", .text), .init("tls-key", .text),
         .init("workers", .integer(1...256)), .init("drain-seconds", .seconds), .init("max-connections", .integer(1...10_000_000)),
         .init("max-streams", .integer(1...1_000_000)), .init("max-streams-per-device", .integer(1...1_000_000)),
-        .init("new-streams-per-second", .integer(1...1_000_000)), .init("request-bytes", .bytes), .init("packet-bytes", .bytes),
-        .init("handshake-seconds", .seconds), .init("idle-seconds", .seconds),
+        .init("new-streams-per-second", .integer(1...1_000_000)), .init("new-streams-per-second-per-device", .integer(1...1_000_000)),
+        .init("stream-rate", .rate), .init("device-rate", .rate), .init("total-rate", .rate), .init("request-bytes", .bytes),
+        .init("packet-bytes", .bytes), .init("handshake-seconds", .seconds), .init("idle-seconds", .seconds),
     ])
 
     /// Reads `path` if there is one, then lays the options over it.
@@ -51,6 +52,11 @@ package struct HubConfiguration: Sendable, Equatable {
         limits.streams = top?.integer("max-streams") ?? limits.streams
         limits.streamsPerDevice = top?.integer("max-streams-per-device") ?? limits.streamsPerDevice
         limits.newStreamsPerSecond = top?.integer("new-streams-per-second") ?? limits.newStreamsPerSecond
+        limits.newStreamsPerSecondPerDevice = top?.integer("new-streams-per-second-per-device")
+        func rate(_ key: String) -> Int? { top?.rate(key).flatMap { $0 > 0 ? $0 : nil } }
+        limits.streamRate = rate("stream-rate")
+        limits.deviceRate = rate("device-rate")
+        limits.totalRate = rate("total-rate")
         limits.requestBytes = top?.bytes("request-bytes") ?? limits.requestBytes
         limits.packetBytes = top?.bytes("packet-bytes") ?? limits.packetBytes
         limits.handshakeSeconds = top?.seconds("handshake-seconds") ?? limits.handshakeSeconds
@@ -79,6 +85,11 @@ package struct HubLimits: Sendable, Equatable {
     package var streams = 100_000
     package var streamsPerDevice = 10_000
     package var newStreamsPerSecond = 10_000
+    package var newStreamsPerSecondPerDevice: Int?
+    /// Bytes per second, both directions together: of one stream, of one device's streams, of all streams. Nil: not limited.
+    package var streamRate: Int?
+    package var deviceRate: Int?
+    package var totalRate: Int?
     /// The body of a REST request, and a packet of MQTT.
     package var requestBytes = 1 << 20
     package var packetBytes = MQTTPacket.defaultLimit

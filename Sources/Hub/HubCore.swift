@@ -20,7 +20,7 @@ final class HubCore: Sendable {
     let mailboxes: [Mailbox]
     private let settings: Mutex<Settings>
     private let connectionCount = Atomic<Int>(0)
-    private let streamRate: Mutex<StreamRate>
+    let allotments: Allotments
     let startedAt = Timestamp.now
 
     struct Settings: Sendable {
@@ -28,13 +28,6 @@ final class HubCore: Sendable {
         var context: TLSContext
         /// Port of the first HTTPS listener, as bound.
         var httpsPort: UInt16
-    }
-
-    private struct StreamRate: Sendable {
-        var second: Int64 = 0
-        var opened = 0
-        var running = 0
-        var byDevice: [String: Int] = [:]
     }
 
     init(
@@ -47,7 +40,7 @@ final class HubCore: Sendable {
         self.files = files
         self.mailboxes = mailboxes
         settings = Mutex(Settings(configuration: configuration, context: context, httpsPort: httpsPort))
-        streamRate = Mutex(StreamRate())
+        allotments = Allotments(configuration.limits)
     }
 
     var configuration: HubConfiguration { settings.withLock { $0.configuration } }
@@ -56,12 +49,14 @@ final class HubCore: Sendable {
     var names: [String] { settings.withLock { $0.configuration.names } }
     var httpsPort: UInt16 { settings.withLock { $0.httpsPort } }
 
-    /// Takes all of a new configuration and certificate; running connections keep what they have.
+    /// Takes all of a new configuration and certificate; running connections keep what they have, except for their streams' rates.
     func replace(configuration: HubConfiguration, context: TLSContext) {
         settings.withLock {
             $0.configuration = configuration
             $0.context = context
         }
+        allotments.take(configuration.limits)
+        ration()
     }
 
     /// Whether `host` (without port) is a name of this hub, compared without case.
@@ -84,31 +79,7 @@ final class HubCore: Sendable {
 
     fileprivate func leavePlace() { connectionCount.subtract(1, ordering: .relaxed) }
     var connections: Int { connectionCount.load(ordering: .relaxed) }
-    var streams: Int { streamRate.withLock { $0.running } }
-
-    /// Counts a new stream in; false when a limit says no.
-    func streamOpened(device: String, now: Int64) -> Bool {
-        let limits = self.limits
-        return streamRate.withLock { rate in
-            if rate.second != now { (rate.second, rate.opened) = (now, 0) }
-            let ofDevice = rate.byDevice[device, default: 0]
-            guard rate.opened < limits.newStreamsPerSecond, rate.running < limits.streams, ofDevice < limits.streamsPerDevice else {
-                return false
-            }
-            rate.opened += 1
-            rate.running += 1
-            rate.byDevice[device] = ofDevice + 1
-            return true
-        }
-    }
-
-    func streamClosed(device: String) {
-        streamRate.withLock { rate in
-            rate.running -= 1
-            let left = rate.byDevice[device, default: 1] - 1
-            rate.byDevice[device] = left > 0 ? left : nil
-        }
-    }
+    var streams: Int { allotments.running }
 }
 
 /// A connection's place in the hub's count.

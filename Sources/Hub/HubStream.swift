@@ -38,6 +38,8 @@ final class HubStream: LegOwner {
     /// What the device's leg was asked to be; it may come before its answer.
     private var deviceUpgrade: LegUpgrade?
     private var switches: [Leg: BlindSwitch] = [:]
+    /// From the first leg on, while any rate is limited.
+    private var throttle: Throttle?
     private var timer: Timer?
     private var presence: Directory.Presence?
     private var waitNumber: UInt64?
@@ -229,7 +231,25 @@ final class HubStream: LegOwner {
         } else {
             serviceLeg = connection
         }
+        if let throttle { connection.throttle = throttle } else { ration(on: reactor) }
         handle(.legArrived(leg), on: reactor)
+    }
+
+    /// Keeps to the rates of now, from the next byte on.
+    func ration(on reactor: Reactor) {
+        guard deviceLeg != nil || serviceLeg != nil, session.state != .ended else { return }
+        let rates = desk.core.allotments.rates(of: client.deviceID), old = throttle
+        guard !rates.isUnlimited || old != nil else { return }
+        throttle = rates.isUnlimited ? nil : old ?? Throttle(rates, now: reactor.moment)
+        deviceLeg?.throttle = throttle
+        serviceLeg?.throttle = throttle
+        if throttle == nil {
+            old?.end(on: reactor)
+            for leg in [deviceLeg, serviceLeg] { leg?.throttleOpened(on: reactor) }
+        } else if old != nil {
+            old?.set(rates, now: reactor.moment)
+            old?.open(on: reactor)
+        }
     }
 
     private func join(on reactor: Reactor) {
@@ -281,6 +301,8 @@ final class HubStream: LegOwner {
         }
         if let timer { reactor.remove(timer) }
         timer = nil
+        throttle?.end(on: reactor)
+        throttle = nil
         bytesToService = max(bytesToService, deviceLeg?.receivedBytes ?? 0)
         bytesToDevice = max(bytesToDevice, serviceLeg?.receivedBytes ?? 0)
         Log.info(
@@ -290,7 +312,7 @@ final class HubStream: LegOwner {
                 "to-device": String(bytesToDevice), "to-service": String(bytesToService),
             ])
         unlist()
-        desk.core.streamClosed(device: client.deviceID)
+        desk.core.allotments.close(device: client.deviceID)
         desk.remove(self)
     }
 

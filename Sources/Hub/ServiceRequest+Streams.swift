@@ -35,13 +35,13 @@ extension ServiceRequest {
         }
         guard let identity = try reading({ () throws(RegistryError) in try registry.usableIdentity(client) })
         else { throw .answer(HTTPAnswer(code: 403012, errorName: "DeviceDisabled", message: "Device is disabled")) }
-        guard core.streamOpened(device: client.deviceID, now: Clock.unixSeconds) else {
+        guard core.allotments.open(device: client.deviceID, now: Clock.unixSeconds) else {
             var answer = HTTPAnswer(code: 429001, errorName: "ThrottlingException", message: "too many streams")
             answer.headers.add("Retry-After", "1")
             throw .answer(answer)
         }
         guard let desk = Desk.of(reactor) else {
-            core.streamClosed(device: client.deviceID)
+            core.allotments.close(device: client.deviceID)
             throw .answer(HTTPAnswer(status: 503, errorName: "ServiceUnavailable", message: "the hub is shutting down"))
         }
         let order = HubStream.Order(

@@ -48,6 +48,8 @@ struct ServiceRequest {
             return try openStream(to: try name(segments[1], segments[3]), segments[5])
         case ("streams", 1): return try listStreams()
         case ("streams", 2): return try closeStream(segments[1])
+        case ("quotas", 1): return try quotas()
+        case ("quotas", 2): return try quota(of: try name(segments[1]))
         case ("policies", 1): return try policies()
         case ("policies", 2): return try policy(segments[1])
         case ("policies", 3) where segments[2] == "rotate": return try rotatePolicy(segments[1])

@@ -18,6 +18,8 @@ package enum RegistryCommand: Sendable {
     /// What an MQTT session has subscribed to; nil ends the session.
     case setSession(ClientIdentity, MQTTSession?)
     case setHubFacts(HubFacts)
+    /// What a device's streams may take, in the place of what was said before; a quota that says nothing is forgotten.
+    case putQuota(device: String, Quota)
 }
 
 /// Which of two keys is made anew.
@@ -67,6 +69,9 @@ extension Registry {
             return .policy(try rotatePolicy(name, slot, in: transaction))
         case .setSession(let name, let session):
             try setSession(name, session, in: transaction)
+            return .done
+        case .putQuota(let device, let quota):
+            try putQuota(device, quota, in: transaction)
             return .done
         case .setHubFacts(let facts):
             try stored { () throws(StoreError) in try transaction.put(.facts, HubFacts.key, facts.json.bytes()) }

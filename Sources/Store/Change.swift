@@ -16,6 +16,7 @@ package struct Change: Equatable, Sendable {
         package static let policyUpdated = Kind(rawValue: 5)
         package static let policyDeleted = Kind(rawValue: 6)
         package static let twinUpdated = Kind(rawValue: 7)
+        package static let quotaUpdated = Kind(rawValue: 8)
     }
 
     /// Which parts of the thing changed.

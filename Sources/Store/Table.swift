@@ -8,9 +8,10 @@
 ///     policies   name                             policy, JSON
 ///     sessions   deviceId [NUL moduleId]          MQTT session, JSON
 ///     facts      name                             what the hub tells the tools, JSON
+///     quotas     deviceId                         quota, JSON
 ///     changes    sequence, 8 bytes big-endian     see `Change`
 package enum Table: Int, CaseIterable, Sendable {
-    case meta, devices, modules, twins, policies, sessions, facts, changes
+    case meta, devices, modules, twins, policies, sessions, facts, quotas, changes
 
     /// The table's name in the file.
     var name: String {
@@ -22,6 +23,7 @@ package enum Table: Int, CaseIterable, Sendable {
         case .policies: "policies"
         case .sessions: "sessions"
         case .facts: "facts"
+        case .quotas: "quotas"
         case .changes: "changes"
         }
     }

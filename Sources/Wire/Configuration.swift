@@ -44,6 +44,8 @@ package struct Configuration: Equatable, Sendable {
         package func integer(_ key: String) -> Int? { if case .integer(let value)? = values[key]?.first { value } else { nil } }
         package func seconds(_ key: String) -> Int? { if case .seconds(let value)? = values[key]?.first { value } else { nil } }
         package func bytes(_ key: String) -> Int? { if case .bytes(let value)? = values[key]?.first { value } else { nil } }
+        /// Bytes per second; 0 for no limit.
+        package func rate(_ key: String) -> Int? { if case .rate(let value)? = values[key]?.first { value } else { nil } }
         package func boolean(_ key: String) -> Bool? { if case .boolean(let value)? = values[key]?.first { value } else { nil } }
         package func address(_ key: String) -> ListenAddress? { addresses(key).first }
 

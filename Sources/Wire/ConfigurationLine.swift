@@ -103,6 +103,7 @@ struct ConfigurationLine {
         case .text: "\(key.name) is malformed"
         case .integer(let range): "\(key.name) takes a number from \(range.lowerBound) to \(range.upperBound)"
         case .seconds: "\(key.name) takes a time such as 10s, 5m or 1h"
+        case .rate: "\(key.name) takes a rate such as 1MB/s, 500kB/s, 10Mbit/s, or none"
         case .bytes: "\(key.name) takes a size such as 4096, 64kB or 1MB"
         case .boolean: "\(key.name) takes yes or no"
         case .address: "\(key.name) takes ADDRESS:PORT"

@@ -9,6 +9,8 @@ package struct ConfigurationSchema: Sendable {
         case seconds
         /// A size: a number, then `B`, `kB`, `MB`, `GB`, `TB` or their first letter in any case. A kilobyte has 1024 bytes.
         case bytes
+        /// Bytes per second, as `ByteRate` reads them; 0 or `none` for no limit.
+        case rate
         /// `yes`, `no`, `true`, `false`, `on`, `off`.
         case boolean
         /// `ADDR:PORT`, `[V6]:PORT`, `:PORT` or `PORT`.

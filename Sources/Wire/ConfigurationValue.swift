@@ -39,6 +39,8 @@ package enum ConfigurationValue: Equatable, Sendable {
     case integer(Int)
     case seconds(Int)
     case bytes(Int)
+    /// 0: no limit.
+    case rate(Int)
     case boolean(Bool)
     case address(ListenAddress)
 
@@ -55,6 +57,9 @@ package enum ConfigurationValue: Equatable, Sendable {
         case .bytes:
             guard let number = Self.bytes(text) else { return nil }
             self = .bytes(number)
+        case .rate:
+            guard let rate = text == "none" || text == "0" ? 0 : ByteRate.parse(text) else { return nil }
+            self = .rate(rate)
         case .boolean:
             switch text {
             case "yes", "true", "on": self = .boolean(true)

@@ -179,6 +179,34 @@ enum Administration {
         }
     }
 
+    // MARK: - Quotas
+
+    /// `{"deviceId", "rate", "streamRate", "streams", "newStreamsPerSecond"}` of each device that has a quota of its own.
+    func quotas() throws(Failure) -> [JSONValue] {
+        switch self {
+        case .state(let registry):
+            try asking { () throws(RegistryError) in try registry.quotas().map { $0.quota.document(of: $0.device) } }
+        case .service(let client): try client.get(["quotas"]).array ?? []
+        }
+    }
+
+    func quota(of device: String) throws(Failure) -> JSONValue {
+        switch self {
+        case .state(let registry):
+            try asking { () throws(RegistryError) in try registry.quota(of: device).document(of: device) }
+        case .service(let client): try client.get(["quotas", device])
+        }
+    }
+
+    /// Streams that run keep to it at once.
+    func putQuota(_ quota: Quota, of device: String) throws(Failure) {
+        switch self {
+        case .state(let registry):
+            try asking { () throws(RegistryError) in _ = try registry.perform(.putQuota(device: device, quota)) }
+        case .service(let client): _ = try client.send("PUT", ["quotas", device], quota.document(of: device))
+        }
+    }
+
     // MARK: - The hub itself
 
     /// The hub's name for connection strings, with a port when that is not 443.

@@ -11,7 +11,8 @@ enum ConfigurationFuzz {
 private let schema = ConfigurationSchema(
     keys: [
         .init("state", .text), .init("workers", .integer(1...64)), .init("drain-seconds", .seconds), .init("largest", .bytes),
-        .init("audit", .boolean), .init("mode", .choice(["auto", "blind"])), .list("https", of: .address), .list("hostname"),
+        .init("rate", .rate), .init("audit", .boolean), .init("mode", .choice(["auto", "blind"])), .list("https", of: .address),
+        .list("hostname"),
     ],
     sections: [
         .init("certificate", hasTitle: true, keys: [.init("file", .text), .init("key", .text)]),
@@ -22,6 +23,10 @@ private func fuzzConfiguration(_ input: inout FuzzInput) {
     guard let text = String(validating: input.bytes, as: UTF8.self) else { return }
     if let number = ConfigurationValue.seconds(text) { check(number >= 0, "a time is not negative") }
     if let number = ConfigurationValue.bytes(text) { check(number >= 0, "a size is not negative") }
+    if let rate = ByteRate.parse(text) {
+        check((1...ByteRate.highest).contains(rate), "a rate is in its range")
+        check(ByteRate.parse(ByteRate.text(rate)) == rate, "a rate is read as it is written")
+    }
     if let address = ListenAddress(parsing: text) {
         check(ListenAddress(parsing: address.description) == address, "an address is read as it is written")
     }
