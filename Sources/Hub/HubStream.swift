@@ -231,7 +231,12 @@ final class HubStream: LegOwner {
         } else {
             serviceLeg = connection
         }
-        if let throttle { connection.throttle = throttle } else { ration(on: reactor) }
+        if let throttle {
+            connection.throttle = throttle
+            connection.throttleOpened(on: reactor)
+        } else {
+            ration(on: reactor)
+        }
         handle(.legArrived(leg), on: reactor)
     }
 
@@ -243,13 +248,8 @@ final class HubStream: LegOwner {
         throttle = rates.isUnlimited ? nil : old ?? Throttle(rates, now: reactor.moment)
         deviceLeg?.throttle = throttle
         serviceLeg?.throttle = throttle
-        if throttle == nil {
-            old?.end(on: reactor)
-            for leg in [deviceLeg, serviceLeg] { leg?.throttleOpened(on: reactor) }
-        } else if old != nil {
-            old?.set(rates, now: reactor.moment)
-            old?.open(on: reactor)
-        }
+        if throttle == nil { old?.end(on: reactor) } else { old?.set(rates, now: reactor.moment) }
+        for leg in [deviceLeg, serviceLeg] { leg?.throttleOpened(on: reactor) }
     }
 
     private func join(on reactor: Reactor) {

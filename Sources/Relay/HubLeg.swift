@@ -6,7 +6,7 @@ package protocol HubLeg: Throttled {
     var peer: SocketAddress? { get }
     /// Payload bytes that came from it.
     var receivedBytes: UInt64 { get }
-    /// What slows the leg down when it brings bytes; nil while nothing does.
+    /// What slows the leg down when it brings bytes; nil while nothing does. Whoever sets it calls `throttleOpened` behind that.
     var throttle: Throttle? { get set }
     /// Ends the leg: its stream is over.
     /// - Parameters:

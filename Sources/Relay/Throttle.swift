@@ -48,9 +48,11 @@ package final class Throttle {
         opensAt = 0
     }
 
-    /// Takes other rates; what was owed at the old ones is forgotten. Must be called too when a shared rate was `set`.
+    /// Takes other rates; what was owed at the old ones is forgotten, and so is who waited: the caller lets every leg look again.
+    /// Must be called too when a shared rate was `set`.
     package func set(_ rates: Rates, now: UInt64) {
         release(isQueueValid: false)
+        parked = []
         adopt(rates, now: now)
     }
 
