@@ -51,6 +51,8 @@ public struct Channel: ~Copyable, Sendable {
     package var keepsFIN = false
     /// Bytes that one read may bring; with 0 nothing is read. For owners that measure out what comes.
     package var readLimit = Int.max
+    /// Whether a read takes a quarter of a megabyte, for those that pass everything on at once.
+    package var readsMuch = false
     /// Whether the peer has ended its direction.
     package private(set) var hasInputEnded = false
 
@@ -197,6 +199,28 @@ public struct Channel: ~Copyable, Sendable {
         if output.isEmpty, finishesWriting, !blockedWriting { _ = endWriting() }
     }
 
+    /// Writes what the socket takes now, and keeps the rest; whether there was none. A failure comes to light at the next flush.
+    mutating func sendNow(_ bytes: RawSpan, _ reactor: Reactor) -> Bool {
+        var rest = bytes
+        if output.isEmpty, transport.pendingBytes == 0 {
+            let room = transport.carriesBulk ? reactor.gathering : reactor.scratch
+            while rest.byteCount > 0, !blockedWriting {
+                let written = try? rest.withUnsafeBytes { raw throws(TransportError) in try transport.write(raw, gatheringIn: room) }
+                switch written {
+                case .bytes(let count)?:
+                    rest = rest.extracting(droppingFirst: count)
+                    if transport.pendingBytes > 0 { blockedWriting = true }
+                case .blocked?: blockedWriting = true
+                case .end?, nil:
+                    output.append(rest)
+                    return false
+                }
+            }
+        }
+        output.append(rest)
+        return rest.byteCount == 0 && transport.pendingBytes == 0
+    }
+
     /// Says close_notify and ends our direction, once; false while the socket has no room for it.
     mutating func endWriting() -> Bool {
         if !hasFinishedWriting { hasFinishedWriting = transport.finishWriting(withFIN: !keepsFIN) }
@@ -214,10 +238,10 @@ public struct Channel: ~Copyable, Sendable {
             if !input.isEmpty { try parse(owner, reactor) }
             if hasInputEnded, !isPaused, !mustParse, !owner.hasEnded { try owner.inputEnded(&self, on: reactor) }
         }
-        var budget = 8  // then the others have a turn
+        var budget = readsMuch ? 2 : 8  // then the others have a turn
         while budget > 0, !mustParse, hasMore, !owner.hasEnded {
             budget -= 1
-            let isDirect = input.isEmpty, whole = isDirect ? reactor.scratch : input.reserve(16384)
+            let isDirect = input.isEmpty, whole = isDirect ? (readsMuch ? reactor.bulk : reactor.scratch) : input.reserve(16384)
             let room = whole.count > readLimit ? UnsafeMutableRawBufferPointer(rebasing: whole[..<readLimit]) : whole
             var failure: TransportError?
             switch try read(into: room, &failure) {

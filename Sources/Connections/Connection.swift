@@ -97,6 +97,15 @@ open class Connection: Source {
         reactor.revisit(self)
     }
 
+    /// Sends at once what the socket takes of a larger piece, without its being copied; the rest waits behind what waits already.
+    package final func sendNow(_ bytes: RawSpan, on reactor: Reactor) {
+        guard !hasEnded else { return }
+        guard isOpened, var held = channel.take() else { return send(bytes, on: reactor) }
+        let isAllSent = held.sendNow(bytes, reactor)
+        channel = consume held
+        if !isAllSent { reactor.revisit(self) }
+    }
+
     /// Lets `body` append to the output.
     package final func send(on reactor: Reactor, _ body: (inout ByteQueue) -> Void) {
         guard !hasEnded else { return }

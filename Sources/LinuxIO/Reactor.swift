@@ -19,6 +19,14 @@ public final class Reactor {
     }()
     private var gatheringRoom: UnsafeMutableRawBufferPointer?
 
+    /// Where connections read into that pass on at once what they read, many bytes of it.
+    package private(set) lazy var bulk: UnsafeMutableRawBufferPointer = {
+        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * 16384, alignment: 64)
+        bulkRoom = room
+        return room
+    }()
+    private var bulkRoom: UnsafeMutableRawBufferPointer?
+
     /// For those who move bytes from socket to socket.
     package let pipes = PipePool()
 
@@ -43,6 +51,7 @@ public final class Reactor {
     deinit {
         scratch.deallocate()
         gatheringRoom?.deallocate()
+        bulkRoom?.deallocate()
     }
 
     /// Starts a thread whose only job is this loop. It ends when a drain has finished or `stop` was called.

@@ -60,6 +60,9 @@ package final class LocalBridge {
     /// Close codes of ours: device-streams leaves 4000 to 4999 to applications.
     package static let resetCode: UInt16 = 4000
 
+    /// Smaller pieces are gathered: there may be many of them in one read.
+    private static let directBytes = 4096
+
     private var local: LocalEnd?
     private var leg: ClientLeg?
     private var carrier: WebSocketCarrier?
@@ -82,6 +85,7 @@ package final class LocalBridge {
         self.ended = ended
         var channel = Channel(Transport(socket))
         channel.readsWhileOutputWaits = true
+        channel.readsMuch = true
         channel.pause()
         let local = LocalEnd(channel)
         localPeer = local.peer
@@ -124,6 +128,7 @@ package final class LocalBridge {
     private static func prepare(_ channel: consuming Channel) -> Channel {
         var channel = channel
         channel.readsWhileOutputWaits = true
+        channel.readsMuch = true
         channel.transport.keepAlive()
         return channel
     }
@@ -223,10 +228,11 @@ package final class LocalBridge {
     // What the leg does
 
     /// Takes the peer's bytes to the local side; whether it wants no more for now.
-    func deliver(_ bytes: RawSpan, on reactor: Reactor) -> Bool {
+    /// - Parameter isWhole: all that one read has brought.
+    func deliver(_ bytes: RawSpan, isWhole: Bool = false, on reactor: Reactor) -> Bool {
         guard let local, !isLocalDismissed else { return false }
         bytesToLocal &+= UInt64(bytes.byteCount)
-        local.send(bytes, on: reactor)
+        if isWhole || bytes.byteCount >= Self.directBytes { local.sendNow(bytes, on: reactor) } else { local.send(bytes, on: reactor) }
         return local.queuedBytes >= Channel.highWater
     }
 

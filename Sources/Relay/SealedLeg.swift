@@ -19,7 +19,7 @@ final class SealedLeg: ClientLeg {
         resetsOnFailure = true  // a close_notify would pass off a part for the whole
     }
 
-    override func carry(_ bytes: RawSpan, on reactor: Reactor) { send(bytes, on: reactor) }
+    override func carry(_ bytes: RawSpan, on reactor: Reactor) { sendNow(bytes, on: reactor) }
 
     override func endDirection(on reactor: Reactor) -> Bool {
         finishWriting(on: reactor)
@@ -34,7 +34,7 @@ final class SealedLeg: ClientLeg {
     }
 
     override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
-        if bridge?.deliver(bytes, on: reactor) == true { channel.pause() }
+        if bridge?.deliver(bytes, isWhole: true, on: reactor) == true { channel.pause() }
         return bytes.byteCount
     }
 
