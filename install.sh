@@ -366,6 +366,8 @@ test_all() {
         stage 'binary' check_binary || true
         stage 'completions' lint_completions || true
         stage 'quickstart' env IOTSTREAM_BINARY="$binary" "$root/install.sh" quickstart --check || true
+        stage 'benchmarks work' env IOTSTREAM_BINARY="$binary" Tests/Benchmarks/run \
+            --quick --only hub-plain-1 hub-websocket-1 chain-cost-1 || true
         python_tests Tests/Acceptance || true
         python_tests Tests/Interop || true
     fi

@@ -124,13 +124,13 @@ class Chain(Subject):
 
     name = "iotstream"
     mode = "auto"
-    options = ()
+    options = agent_options = ()
 
     def start(self):
         target = self.listen()
         self.hub = OwnHub(self.place)
         self.device = self.hub.create()
-        self.agent = Agent(self.hub, self.device, f"sink=127.0.0.1:{target}")
+        self.agent = Agent(self.hub, self.device, f"sink=127.0.0.1:{target}", options=self.agent_options)
         self.forward = None
         self.again()
 
@@ -163,7 +163,7 @@ class WebSocketChain(Chain):
 
 class WarmChain(Chain):
     name = "iotstream warm"
-    options = ("--warm", "8")
+    options = agent_options = ("--warm", "8")
 
 
 class Delays:
@@ -176,7 +176,8 @@ class Delays:
     def between(self, subject, port):
         del subject
         start = free_ports()
-        program = Program([self.place.tools.path("delay"), start, port, self.milliseconds], pathlib.Path(self.place.directory) / "delay.log")
+        log = pathlib.Path(self.place.directory) / "delay.log"
+        program = Program([self.place.tools.path("delay"), start, port, self.milliseconds], log)
         self.held.append(program)
         program.wait_listening(start)
         return start

@@ -175,8 +175,8 @@ class OpenSSH(Peer):
         self.run(self.port + 1, server, "-D", "-e", "-f", configuration)
         through = self.place.between(self, self.port + 1)
         self.run(
-            self.port, client, "-F", "none", "-N", "-L", f"127.0.0.1:{self.port}:127.0.0.1:{target}", "-p", through, "-i", directory / "user",
-            "-c", self.cipher, "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={directory}/known", "-o", "BatchMode=yes",
+            self.port, client, "-F", "none", "-N", "-L", f"127.0.0.1:{self.port}:127.0.0.1:{target}", "-p", through,
+            "-i", directory / "user", "-c", self.cipher, "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={directory}/known", "-o", "BatchMode=yes",
             "-o", "IdentitiesOnly=yes", "-o", "ExitOnForwardFailure=yes", "127.0.0.1")
 
 

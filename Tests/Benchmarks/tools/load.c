@@ -181,7 +181,8 @@ static int ascending(const void *a, const void *b) {
 static void report(float *samples, size_t count, double cpu, double took) {
     qsort(samples, count, sizeof *samples, ascending);
     printf("{\"count\": %zu, \"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"max\": %.2f, \"cpu\": %.6f, \"seconds\": %.6f}\n", count,
-        (double)samples[count / 2], (double)samples[count * 9 / 10], (double)samples[count * 99 / 100], (double)samples[count - 1], cpu, took);
+        (double)samples[count / 2], (double)samples[count * 9 / 10], (double)samples[count * 99 / 100], (double)samples[count - 1],
+        cpu, took);
 }
 
 static void ping_pong(void) {
