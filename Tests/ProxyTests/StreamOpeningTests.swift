@@ -24,11 +24,12 @@ import Wire
     }
 
     /// Opens one stream; nil when it opened.
-    private func open(_ record: ServiceDouble.Record, _ behaviour: ServiceDouble.Behaviour) throws -> (failure: StreamFailure?, half: Bool?)
-    {
+    private func open(
+        _ record: ServiceDouble.Record, mode: String = "auto", _ behaviour: ServiceDouble.Behaviour
+    ) throws -> (failure: StreamFailure?, half: Bool?) {
         let server = try ServerDouble { _ in ServiceDouble(behaviour, record) }
         defer { server.stop() }
-        let service = try HubService(try settings(port: server.port), role: "forward"), target = try #require(Self.target)
+        let service = try HubService(try settings(port: server.port, ["mode": [mode]]), role: "forward"), target = try #require(Self.target)
         var outcome: (StreamFailure?, Bool?)?
         try Reactor.runHere { reactor in
             _ = StreamOpening(target, at: service, on: reactor) { result, reactor in
@@ -40,6 +41,51 @@ import Wire
             }
         }
         return try #require(outcome)
+    }
+
+    @Test func whatBreaksTheBlindSwitchIsGoneAround() throws {
+        let record = ServiceDouble.Record()
+        let outcome = try open(
+            record,
+            .init { head, number in
+                if head.method == "GET" { return HTTPResponseHead(status: 501, headers: ["Content-Length": "0"]) }
+                return ServiceDouble.accepted(head, chosen: number == 0 ? "blind" : "half-close")
+            })
+        #expect(outcome.failure == nil && outcome.half == true)
+        let requests = record.requests.withLock { $0 }
+        #expect(requests.map(\.method) == ["POST", "GET", "POST"])
+        #expect(requests[1].headers["Upgrade"] == "iotstream-blind" && requests[1].headers["Authorization"] == "Bearer leg-token")
+        #expect(requests[2].headers["iotstream-offer"] == "e2e, half-close")
+    }
+
+    @Test func blindModeTakesNothingElse() throws {
+        for chosen in [nil, "half-close", "e2e", "carrier-pigeon"] {
+            let record = ServiceDouble.Record()
+            let outcome = try open(record, mode: "blind", .init { head, _ in ServiceDouble.accepted(head, chosen: chosen) })
+            #expect(outcome.failure == .notBlind("the hub or the device's agent cannot do it"))
+            #expect(record.requests.withLock { $0.map { $0.headers["iotstream-offer"] } } == ["blind"])
+            #expect(record.upgrades.withLock { $0.isEmpty })
+        }
+        let record = ServiceDouble.Record()
+        let outcome = try open(
+            record, mode: "blind",
+            .init { head, _ in
+                head.method == "GET"
+                    ? HTTPResponseHead(status: 501, headers: ["Content-Length": "0"]) : ServiceDouble.accepted(head, chosen: "blind")
+            })
+        guard case .notBlind = outcome.failure else {
+            Issue.record("\(String(describing: outcome.failure))")
+            return
+        }
+        #expect(record.requests.withLock { $0.count } == 2)
+    }
+
+    @Test(arguments: ["half-close", "blind", "carrier-pigeon", nil] as [String?]) func webSocketModeNeverOffersBlind(chosen: String?) throws
+    {
+        let record = ServiceDouble.Record()
+        let outcome = try open(record, mode: "websocket", .init { head, _ in ServiceDouble.accepted(head, chosen: chosen) })
+        #expect(outcome.failure == nil && outcome.half == (chosen == "half-close"))
+        #expect(record.requests.withLock { $0.first?.headers["iotstream-offer"] } == "e2e, half-close")
     }
 
     @Test func asksAsTheHubExpects() throws {
