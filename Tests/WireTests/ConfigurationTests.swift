@@ -54,6 +54,13 @@ import Testing
         #expect(read.sections("limits").first?.integer("streams") == 7)
     }
 
+    @Test(arguments: [("1MB/s", 1_000_000), ("10Mbit/s", 1_250_000), ("4096", 4096), ("none", 0), ("0", 0)])
+    func readsRates(text: String, rate: Int) throws {
+        let schema = ConfigurationSchema(keys: [.init("stream-rate", .rate)])
+        #expect(try Configuration(parsing: "stream-rate \(text)", schema: schema).top.rate("stream-rate") == rate)
+        #expect(throws: ConfigurationError.self) { try Configuration(parsing: "stream-rate \(text)!", schema: schema) }
+    }
+
     @Test(arguments: ["", "\n", "# only", " \t\r\n#x\n"]) func takesAnEmptyFile(text: String) throws {
         let read = try Configuration(parsing: text, schema: Self.schema)
         #expect(read.sections.isEmpty)
