@@ -40,6 +40,7 @@ public struct Channel: ~Copyable, Sendable {
     private var readable = true, hungUp = false
     private var stalled = false  // TLS must write before it can read
     private var blockedWriting = false
+    private var brokenWriting: TransportError?
     private var finishesWriting = false, hasFinishedWriting = false, hasLeft = false
     private var mustParse = false, wasHigh = false
     package private(set) var isPaused = false
@@ -182,6 +183,7 @@ public struct Channel: ~Copyable, Sendable {
     }
 
     mutating func flush(_ reactor: Reactor) throws(TransportError) {
+        if let brokenWriting { throw brokenWriting }
         if queuedBytes >= Self.highWater { wasHigh = true }
         if transport.pendingBytes > 0, !blockedWriting, case .blocked = try transport.flush() { blockedWriting = true }
         while !output.isEmpty, !blockedWriting {
@@ -199,26 +201,29 @@ public struct Channel: ~Copyable, Sendable {
         if output.isEmpty, finishesWriting, !blockedWriting { _ = endWriting() }
     }
 
-    /// Writes what the socket takes now, and keeps the rest; whether there was none. A failure comes to light at the next flush.
+    /// Writes what waits while another connection has its turn, whose bytes it may be. What broke the transport comes to light in ours.
+    mutating func flushEarly(_ reactor: Reactor) {
+        do throws(TransportError) { try flush(reactor) } catch { brokenWriting = error }
+    }
+
+    /// Writes what the socket takes now, from where it is, and keeps the rest; whether there was none. What broke the transport comes to
+    /// light in our own turn.
     mutating func sendNow(_ bytes: RawSpan, _ reactor: Reactor) -> Bool {
         var rest = bytes
-        if output.isEmpty, transport.pendingBytes == 0 {
+        if output.isEmpty, transport.pendingBytes == 0, brokenWriting == nil {
             let room = transport.carriesBulk ? reactor.gathering : reactor.scratch
-            while rest.byteCount > 0, !blockedWriting {
-                let written = try? rest.withUnsafeBytes { raw throws(TransportError) in try transport.write(raw, gatheringIn: room) }
-                switch written {
-                case .bytes(let count)?:
-                    rest = rest.extracting(droppingFirst: count)
+            do throws(TransportError) {
+                while rest.byteCount > 0, !blockedWriting {
+                    let written = try rest.withUnsafeBytes { raw throws(TransportError) in try transport.write(raw, gatheringIn: room) }
+                    if case .bytes(let count) = written { rest = rest.extracting(droppingFirst: count) } else { blockedWriting = true }
                     if transport.pendingBytes > 0 { blockedWriting = true }
-                case .blocked?: blockedWriting = true
-                case .end?, nil:
-                    output.append(rest)
-                    return false
                 }
+            } catch {
+                brokenWriting = error
             }
         }
         output.append(rest)
-        return rest.byteCount == 0 && transport.pendingBytes == 0
+        return rest.byteCount == 0 && transport.pendingBytes == 0 && brokenWriting == nil
     }
 
     /// Says close_notify and ends our direction, once; false while the socket has no room for it.

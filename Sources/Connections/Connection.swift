@@ -92,8 +92,17 @@ open class Connection: Source {
     }
 
     package final func send(_ bytes: RawSpan, on reactor: Reactor) {
-        guard !hasEnded else { return }
-        if channel != nil { channel?.enqueue(bytes) } else { late.append(bytes) }
+        send(on: reactor) { $0.append(bytes) }
+    }
+
+    /// Fewer bytes than this wait for the connection's turn.
+    private static let bulkBytes = 16 << 10
+
+    /// Writes what waits now, if it is much, while it is in the processor's cache; otherwise it waits for the connection's turn.
+    package final func push(on reactor: Reactor) {
+        guard !hasEnded, isOpened, queuedBytes >= Self.bulkBytes, var held = channel.take() else { return }
+        held.flushEarly(reactor)
+        channel = consume held
         reactor.revisit(self)
     }
 
@@ -300,7 +309,6 @@ open class Connection: Source {
 }
 
 extension Channel {
-    fileprivate mutating func enqueue(_ bytes: RawSpan) { output.append(bytes) }
     fileprivate func resetOnClose() { transport.resetOnClose() }
     fileprivate func sayGoodbye() { _ = transport.finishWriting() }
 }

@@ -33,6 +33,7 @@ final class WebSocketClientLeg: ClientLeg {
             let key = keys.next()
             send(on: reactor) { WebSocketFrameHeader.encodeFrame(.binary, part, maskKey: key, into: &$0) }
         }
+        push(on: reactor)
     }
 
     override func endDirection(on reactor: Reactor) -> Bool {

@@ -18,7 +18,7 @@ package final class WebSocketLeg: Connection, HubLeg {
 
     package weak var owner: (any LegOwner)?
     private var other: WebSocketLeg?
-    private var receiver = WebSocketReceiver(role: .server)
+    private var receiver = WebSocketReceiver(role: .server, unmasks: false)
     private var early = ByteQueue()
     /// Empty messages mean the end of a direction between our own end points, and are passed on; otherwise they are dropped.
     package var passesEmpty: Bool
@@ -112,7 +112,7 @@ package final class WebSocketLeg: Connection, HubLeg {
 
     package override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
         do throws(WebSocketError) {
-            // The bytes are the reactor's scratch or the channel's own input, and all of them are used up: unmasking in place harms nobody.
+            // The bytes are the reactor's scratch or the channel's own input, and all of them are used up: pings are unmasked in place.
             try bytes.withUnsafeBytes { raw throws(WebSocketError) in
                 try consume(UnsafeMutableRawBufferPointer(mutating: raw), &channel, on: reactor)
             }
@@ -160,7 +160,7 @@ package final class WebSocketLeg: Connection, HubLeg {
             case .payload(let range):
                 receivedBytes &+= UInt64(range.count)
                 throttle?.spend(range.count)
-                if forwards { deliver(UnsafeRawBufferPointer(rebasing: buffer[range]).bytes, on: reactor) }
+                if forwards { deliver(UnsafeRawBufferPointer(rebasing: buffer[range]).bytes, maskedBy: receiver.payloadKey, on: reactor) }
                 if receiver.remaining == 0 { forwards = false }
             case .control(.ping, let payload):
                 if !isClosing, channel.output.count < Channel.highWater, delayed.count < Self.delayedLimit {
@@ -198,12 +198,14 @@ package final class WebSocketLeg: Connection, HubLeg {
         other.send(on: reactor) { header.encode(into: &$0) }
     }
 
-    private func deliver(_ payload: RawSpan, on reactor: Reactor) {
+    /// The payload is unmasked on its way into the other leg's output, which goes out at once when it is much.
+    private func deliver(_ payload: RawSpan, maskedBy key: UInt32, on reactor: Reactor) {
         guard let other else {
-            if !hasJoined { early.append(payload) }
+            if !hasJoined { WebSocketMask.append(payload, key: key, to: &early) }
             return
         }
-        other.send(payload, on: reactor)
+        other.send(on: reactor) { WebSocketMask.append(payload, key: key, to: &$0) }
+        other.push(on: reactor)
         other.frameRemaining -= payload.byteCount
         if !other.isInFrame { other.frameEnded(on: reactor) }
     }

@@ -7,10 +7,7 @@ extension WebSocketFrameHeader {
     ) {
         let header = WebSocketFrameHeader(fin: fin, opcode: opcode, maskKey: maskKey, payloadLength: payload.byteCount)
         header.encode(into: &output)
-        let start = output.count
-        output.append(payload)
-        guard let maskKey else { return }
-        output.withMutableBytes(from: start) { WebSocketMask.apply($0, key: maskKey) }
+        WebSocketMask.append(payload, key: maskKey ?? 0, to: &output)
     }
 
     /// Writes the answer to a ping. A payload above 125 bytes, which no ping has, is cut.

@@ -4,7 +4,7 @@ import Bytes
 package enum WebSocketEvent: Equatable, Sendable {
     /// A data frame begins: text or binary, or a continuation of the message before; `length` bytes of payload follow.
     case dataBegin(WebSocketOpcode, fin: Bool, length: Int)
-    /// Payload of that frame, unmasked in place. With `WebSocketReceiver.remaining` at 0 it was the frame's last.
+    /// Payload of that frame, unmasked in place unless the receiver leaves that to others. With `WebSocketReceiver.remaining` at 0 it was the frame's last.
     case payload(Range<Int>)
     /// A ping, to be answered with a pong of the same payload, or a pong. At most 125 bytes.
     case control(WebSocketOpcode, [UInt8])
@@ -30,6 +30,7 @@ package struct WebSocketReceiver: Sendable {
 
     private let role: WebSocketRole
     private let limits: WebSocketLimits
+    private let unmasks: Bool
     private var state = State.header
     /// Inside a fragmented message.
     private var isFragmented = false
@@ -49,10 +50,16 @@ package struct WebSocketReceiver: Sendable {
         if case .data = state { left } else { 0 }
     }
 
-    /// - Parameter role: which end we are.
-    package init(role: WebSocketRole, limits: WebSocketLimits = .standard) {
+    /// The key that belongs to the first byte of the payload that was last told of; 0 when it is not masked.
+    package private(set) var payloadKey: UInt32 = 0
+
+    /// - Parameters:
+    ///   - role: which end we are.
+    ///   - unmasks: false for an owner that unmasks data itself, by `payloadKey`, on its way elsewhere.
+    package init(role: WebSocketRole, limits: WebSocketLimits = .standard, unmasks: Bool = true) {
         self.role = role
         self.limits = limits
+        self.unmasks = unmasks
     }
 
     /// Whether a Close was received; nothing follows it.
@@ -78,7 +85,12 @@ package struct WebSocketReceiver: Sendable {
                 if let event = try begin(header) { return event }
             case .data:
                 let range = position..<position + min(left, buffer.count - position)
-                unmask(buffer, range)
+                if unmasks {
+                    unmask(buffer, range)
+                } else {
+                    payloadKey = WebSocketMask.turned(key, by: passed)
+                    pass(range.count)
+                }
                 position = range.upperBound
                 if left == 0 { state = .header }
                 return .payload(range)
@@ -97,8 +109,12 @@ package struct WebSocketReceiver: Sendable {
 
     private mutating func unmask(_ buffer: UnsafeMutableRawBufferPointer, _ range: Range<Int>) {
         if key != 0 { WebSocketMask.apply(UnsafeMutableRawBufferPointer(rebasing: buffer[range]), key: key, offset: passed) }
-        passed += range.count
-        left -= range.count
+        pass(range.count)
+    }
+
+    private mutating func pass(_ count: Int) {
+        passed += count
+        left -= count
     }
 
     private mutating func header(

@@ -3,8 +3,8 @@ import Testing
 import Wire
 
 /// What a receiver made of some bytes in pieces, payload put together, error last.
-private func receive(_ bytes: [UInt8], _ pieces: [Range<Int>], role: WebSocketRole = .client) -> [String] {
-    var receiver = WebSocketReceiver(role: role)
+private func receive(_ bytes: [UInt8], _ pieces: [Range<Int>], role: WebSocketRole = .client, unmasks: Bool = true) -> [String] {
+    var receiver = WebSocketReceiver(role: role, unmasks: unmasks)
     var seen: [String] = []
     var payload: [UInt8] = []
     for piece in pieces {
@@ -16,7 +16,14 @@ private func receive(_ bytes: [UInt8], _ pieces: [Range<Int>], role: WebSocketRo
                     switch event {
                     case .dataBegin(let opcode, let fin, let length): seen.append("\(opcode) \(fin ? "fin" : "more") \(length)")
                     case .payload(let range):
-                        payload += buffer[range]
+                        if unmasks {
+                            payload += buffer[range]
+                        } else {
+                            var queue = ByteQueue()
+                            let masked = UnsafeRawBufferPointer(rebasing: buffer[range]).bytes
+                            WebSocketMask.append(masked, key: receiver.payloadKey, to: &queue)
+                            payload += queue.toArray()
+                        }
                         if receiver.remaining == 0 {
                             seen.append(String(decoding: payload, as: UTF8.self))
                             payload = []
@@ -83,6 +90,7 @@ private func frame(_ first: UInt8, _ payload: [UInt8]) -> [UInt8] {
         let cuts = [[0..<bytes.count], stride(from: 0, to: bytes.count, by: 997).map { $0..<min($0 + 997, bytes.count) }]
         for pieces in cuts + (length < 200 ? splits(of: bytes.count) : []) {
             #expect(receive(bytes, pieces, role: .server) == expected)
+            #expect(receive(bytes, pieces, role: .server, unmasks: false) == expected)
         }
     }
 

@@ -16,8 +16,8 @@ private struct Outcome: Equatable {
     var betweenMessages = false
 }
 
-private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits) -> Outcome {
-    var receiver = WebSocketReceiver(role: role, limits: limits)
+private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits, unmasks: Bool = true) -> Outcome {
+    var receiver = WebSocketReceiver(role: role, limits: limits, unmasks: unmasks)
     var outcome = Outcome()
     for piece in pieces {
         var bytes = Array(bytes[piece])
@@ -29,7 +29,14 @@ private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole,
                     switch event {
                     case .payload(let range):
                         check(!range.isEmpty && range.upperBound <= buffer.count, "a payload lies in the buffer")
-                        outcome.payload += buffer[range]
+                        if unmasks {
+                            outcome.payload += buffer[range]
+                        } else {
+                            var queue = ByteQueue()
+                            let masked = UnsafeRawBufferPointer(rebasing: buffer[range]).bytes
+                            WebSocketMask.append(masked, key: receiver.payloadKey, to: &queue)
+                            outcome.payload += queue.toArray()
+                        }
                     default: outcome.frames.append(.init(place: outcome.payload.count, event: event))
                     }
                 }
@@ -101,6 +108,10 @@ private func fuzzWebSocket(_ input: inout FuzzInput) {
         check(
             run(input.bytes, in: whole, role: role, limits: limits) == run(input.bytes, in: pieces, role: role, limits: limits),
             "frames are the same in pieces")
+        check(
+            run(input.bytes, in: whole, role: role, limits: limits)
+                == run(input.bytes, in: pieces, role: role, limits: limits, unmasks: false),
+            "a payload is the same whoever unmasks it")
         check(
             messages(input.bytes, in: whole, role: role, limits: limits) == messages(input.bytes, in: pieces, role: role, limits: limits),
             "messages are the same in pieces")
