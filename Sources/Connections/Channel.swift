@@ -182,14 +182,17 @@ public struct Channel: ~Copyable, Sendable {
         }
     }
 
-    mutating func flush(_ reactor: Reactor) throws(TransportError) {
+    /// Writes what waits, except for the last `keeping` bytes.
+    mutating func flush(_ reactor: Reactor, keeping: Int = 0) throws(TransportError) {
         if let brokenWriting { throw brokenWriting }
         if queuedBytes >= Self.highWater { wasHigh = true }
         if transport.pendingBytes > 0, !blockedWriting, case .blocked = try transport.flush() { blockedWriting = true }
-        while !output.isEmpty, !blockedWriting {
+        while output.count > keeping, !blockedWriting {
             let room = transport.carriesBulk ? reactor.gathering : reactor.scratch
             switch try output.withBytes({ bytes throws(TransportError) in
-                try bytes.withUnsafeBytes { raw throws(TransportError) in try transport.write(raw, gatheringIn: room) }
+                try bytes.withUnsafeBytes { raw throws(TransportError) in
+                    try transport.write(UnsafeRawBufferPointer(rebasing: raw.dropLast(keeping)), gatheringIn: room)
+                }
             }) {
             case .bytes(let count):
                 output.consume(count)
@@ -203,7 +206,12 @@ public struct Channel: ~Copyable, Sendable {
 
     /// Writes what waits while another connection has its turn, whose bytes it may be. What broke the transport comes to light in ours.
     mutating func flushEarly(_ reactor: Reactor) {
-        do throws(TransportError) { try flush(reactor) } catch { brokenWriting = error }
+        do throws(TransportError) {
+            // A record that is not full costs as much as one that is; what is missing may come in a moment.
+            try flush(reactor, keeping: transport.carriesBulk ? output.count % Self.recordBytes : 0)
+        } catch {
+            brokenWriting = error
+        }
     }
 
     /// Writes what the socket takes now, from where it is, and keeps the rest; whether there was none. What broke the transport comes to

@@ -124,6 +124,7 @@ package final class WebSocketLeg: Connection, HubLeg {
             broken("protocol error: \(error)", on: reactor)
         }
         if let other {
+            other.push(on: reactor)
             if other.queuedBytes >= Channel.highWater, forwards || !isClosing { channel.pause() }
         } else if early.count >= Self.earlyLimit {
             channel.pause()
@@ -205,7 +206,6 @@ package final class WebSocketLeg: Connection, HubLeg {
             return
         }
         other.send(on: reactor) { WebSocketMask.append(payload, key: key, to: &$0) }
-        other.push(on: reactor)
         other.frameRemaining -= payload.byteCount
         if !other.isInFrame { other.frameEnded(on: reactor) }
     }
