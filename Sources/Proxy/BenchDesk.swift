@@ -61,6 +61,12 @@ final class BenchDesk {
     /// Whether every stream has come to its end.
     var isIdle: Bool { openings.isEmpty && bridges.isEmpty }
 
+    /// Keeps connections ready for streams, as forward would.
+    func start(on reactor: Reactor) { service.start(warmFor: settings.warm, on: reactor) }
+
+    /// Lets go of what is kept ready.
+    func stop(on reactor: Reactor) { service.stop(on: reactor) }
+
     /// Closes the connections that are kept, so that the next request makes one.
     func forget(on reactor: Reactor) { service.exchange.closeIdle(on: reactor) }
 

@@ -16,6 +16,7 @@ package enum BenchRole {
         options: ServiceSettings.options + [
             StreamMode.option, .value("seconds", "S", "how long the throughput is measured, each way (default 3; 0: not at all)"),
             .value("count", "N", "streams opened one after the other (default 20)"),
+            .value("warm", "N", "keep connections to the hub ready for N new streams, as forward --warm does (default 0)"),
             .flag("echo", "REMOTE sends back what it gets: measure round trips with it"), .json,
         ],
         operands: [

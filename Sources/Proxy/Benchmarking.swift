@@ -41,6 +41,11 @@ final class Benchmarking {
         }
         if let failure { throw failure }
         try measureHub()
+        let isWarm: Bool = call { reactor, done in
+            BenchDesk.of(reactor)?.start(on: reactor)
+            done(settings.warm > 0)
+        }
+        if isWarm { usleep(500_000) }
         try measureOpening()
         guard plan.isMeasuringService || plan.isEcho else { return report }
         try measureRoundTrips()
