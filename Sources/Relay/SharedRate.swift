@@ -5,8 +5,9 @@ import Synchronization
 /// Who wants to move bytes reserves a small lease of them, each behind the one before: the queue is the fairness. A lease says from when
 /// on it may be used. Only reserving touches what is shared.
 package final class SharedRate: Sendable {
-    private static let leaseBytes = 256...(1 << 20)
-    /// A lease alone, and all of them together.
+    private static let leaseBytes = 64...(1 << 20)
+    /// The first lease of a stream, any other one, and all of them together.
+    private static let firstTime: UInt64 = Pace.nanosecondsPerMillisecond
     private static let leaseTime: UInt64 = 20 * Pace.nanosecondsPerMillisecond, queueTime: UInt64 = 300 * Pace.nanosecondsPerMillisecond
 
     private let bytesPerSecond: Atomic<Int>
@@ -35,12 +36,14 @@ package final class SharedRate: Sendable {
     func join() { members.add(1, ordering: .relaxed) }
     func leave() { members.subtract(1, ordering: .relaxed) }
 
-    /// Bytes of a lease, so that the whole queue is not long.
-    var lease: Int {
-        let rate = self.rate, count = UInt64(max(1, members.load(ordering: .relaxed)))
-        return min(
-            max(Pace.bytes(in: min(Self.leaseTime, Self.queueTime / count), at: rate), Self.leaseBytes.lowerBound),
-            Self.leaseBytes.upperBound)
+    /// Bytes of a lease: a fair share of the time since the last one, for deadlines come late to some and very late to others; within
+    /// bounds that keep the queue short and let a few busy streams have what the others leave.
+    /// - Parameter last: when the lease before was reserved; nil for a first one. What has not shown yet that it will be used up is small,
+    ///   or the leases of many streams that have just begun would add up to a burst.
+    func lease(last: UInt64?, now: UInt64) -> Int {
+        let count = UInt64(max(1, members.load(ordering: .relaxed))), usual = min(Self.leaseTime, Self.queueTime / count)
+        let time = last.map { min(max(Pace.difference(now, $0) / count, usual / 4), usual * 3 / 2) } ?? min(Self.firstTime, usual)
+        return min(max(Pace.bytes(in: time, at: rate), Self.leaseBytes.lowerBound), Self.leaseBytes.upperBound)
     }
 
     /// Reserves a lease behind what is owed for more than the last one held, and tells from when on the lease may be used.
@@ -75,6 +78,7 @@ struct RateLease {
     let shared: SharedRate
     /// What is left of the lease; below zero: what was spent beyond it.
     private var credit = 0
+    private var reservedAt: UInt64?
     private(set) var opensAt: UInt64 = 0
 
     init(of shared: SharedRate) {
@@ -84,9 +88,10 @@ struct RateLease {
 
     /// Bytes that may move now; reserves when the lease is used up.
     mutating func allowance(now: UInt64) -> Int {
-        if credit > 0, Pace.difference(now, opensAt) > Self.lifetime { credit = 0 }
+        if Pace.difference(now, opensAt) > Self.lifetime { (credit, reservedAt) = (min(credit, 0), nil) }
         if credit <= 0 {
-            let lease = shared.lease
+            let lease = shared.lease(last: reservedAt, now: now)
+            reservedAt = now
             opensAt = shared.reserve(lease, owed: -credit, now: now)
             credit = lease
         }
