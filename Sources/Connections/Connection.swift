@@ -20,6 +20,8 @@ public enum CloseReason: Equatable, Sendable {
 open class Connection: Source {
     private enum Order { case finish, linger, reset, finishWriting, pause, resume, handOn, limitReading(Int) }
 
+    private static let warmLimit = 1 << 20
+
     private let descriptor: CInt
     private var channel: Channel?  // nil while it is being worked on, and at the end
     private var late = ByteQueue()  // sent by others meanwhile
@@ -113,6 +115,16 @@ open class Connection: Source {
         let isAllSent = held.sendNow(bytes, reactor)
         channel = consume held
         if !isAllSent { reactor.revisit(self) }
+    }
+
+    /// Sends what `body` writes, as the other `sendNow` does, from a buffer that is warm.
+    package final func sendNow(on reactor: Reactor, _ body: (inout ByteQueue) -> Void) {
+        guard !hasEnded else { return }
+        var room = exchange(&reactor.warm, with: ByteQueue())
+        body(&room)
+        room.withBytes { sendNow($0, on: reactor) }
+        room.removeAll()
+        if room.capacity <= Self.warmLimit { reactor.warm = room }
     }
 
     /// Lets `body` append to the output.

@@ -1,3 +1,4 @@
+import Bytes
 import CLinux
 import Glibc
 
@@ -26,6 +27,9 @@ public final class Reactor {
         return room
     }()
     private var bulkRoom: UnsafeMutableRawBufferPointer?
+
+    /// Memory for output that goes out as soon as it is written.
+    package var warm = ByteQueue()
 
     /// For those who move bytes from socket to socket.
     package let pipes = PipePool()

@@ -7,6 +7,7 @@ import Wire
 /// The leg of a bridge as the client's end of a WebSocket.
 final class WebSocketClientLeg: ClientLeg {
     private static let closingBeatMilliseconds = 1000
+    private static let frameBytes = 65536, headerBytes = 14
 
     private let isHalfClosing: Bool
     private var receiver = WebSocketReceiver(role: .client)
@@ -26,12 +27,15 @@ final class WebSocketClientLeg: ClientLeg {
     }
 
     override func carry(_ bytes: RawSpan, on reactor: Reactor) {
-        var rest = bytes
-        while rest.byteCount > 0 {
-            let part = rest.extracting(first: min(rest.byteCount, 65536))
-            rest = rest.extracting(droppingFirst: part.byteCount)
-            let key = keys.next()
-            send(on: reactor) { WebSocketFrameHeader.encodeFrame(.binary, part, maskKey: key, into: &$0) }
+        let frames = (bytes.byteCount + Self.frameBytes - 1) / Self.frameBytes
+        sendNow(on: reactor) { output in
+            _ = output.reserve(bytes.byteCount + frames * Self.headerBytes)
+            var rest = bytes
+            while rest.byteCount > 0 {
+                let part = rest.extracting(first: min(rest.byteCount, Self.frameBytes))
+                rest = rest.extracting(droppingFirst: part.byteCount)
+                WebSocketFrameHeader.encodeFrame(.binary, part, maskKey: keys.next(), into: &output)
+            }
         }
         push(on: reactor)
     }
