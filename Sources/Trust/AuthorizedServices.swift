@@ -69,18 +69,19 @@ package final class AuthorizedServices: Sendable {
     package func verdict(_ chain: [[UInt8]], now: Int64 = Clock.unixSeconds) -> Verdict {
         do throws(TrustError) {
             let rules = try rules()
-            let certificates = try DevicePolicy.certificates(chain)
-            guard let leaf = certificates.first else { return .refused(reason: "the service showed no key") }
+            guard let leaf = chain.first else { return .refused(reason: "the service showed no key") }
             let shown: Fingerprint
-            do throws(CertificateError) { shown = try Fingerprint(of: leaf) } catch {
+            do throws(CertificateError) { shown = try Fingerprint(certificateDER: leaf) } catch {
                 return .refused(reason: "the service's certificate: \(error)")
             }
+            var certificates: [Certificate] = []
             var reasons: [String] = []
             for rule in rules {
                 switch rule {
                 case .key(shown, let comment): return .permitted(name: comment.isEmpty ? shown.description : comment)
                 case .key: continue
                 case .authority(let file, let anchors, let wanted):
+                    if certificates.isEmpty { certificates = try DevicePolicy.certificates(chain) }
                     do throws(TrustError) {
                         let leaf = try DeviceAuthority.verify(certificates, anchors: anchors, path: file, now: now)
                         if let wanted, leaf.commonName?.isSame(as: wanted) != true { continue }

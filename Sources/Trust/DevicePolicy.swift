@@ -28,15 +28,14 @@ package enum DevicePolicy: Sendable {
     ///   - now: unix seconds.
     /// Throws the reason to end the session at once.
     package func admit(hub: HostPort, device: ClientIdentity, chain: [[UInt8]], now: Int64) throws(TrustError) -> Admission {
-        let certificates = try Self.certificates(chain)
         switch self {
         case .authority(let authority):
-            try authority.check(certificates, device: device, now: now)
+            try authority.check(try Self.certificates(chain), device: device, now: now)
             return .known
         case .pin(let known):
-            guard let leaf = certificates.first else { throw TrustError(.untrusted, "the device showed no key") }
+            guard let leaf = chain.first else { throw TrustError(.untrusted, "the device showed no key") }
             let shown: Fingerprint
-            do throws(CertificateError) { shown = try Fingerprint(of: leaf) } catch {
+            do throws(CertificateError) { shown = try Fingerprint(certificateDER: leaf) } catch {
                 throw TrustError(.untrusted, "the device's certificate: \(error)")
             }
             switch try known.verdict(hub: hub, device: device, fingerprint: shown) {

@@ -1,3 +1,4 @@
+import Synchronization
 import TLS
 import Wire
 
@@ -22,8 +23,23 @@ package struct Fingerprint: Hashable, Sendable, CustomStringConvertible {
     /// The key's public half.
     package init(of key: PrivateKey) throws(CertificateError) { digest = try key.publicKeySHA256() }
 
-    /// The key in one certificate as DER.
-    package init(certificateDER: [UInt8]) throws(CertificateError) { try self.init(of: Certificate(der: certificateDER)) }
+    /// The key in one certificate as DER. Reading a certificate costs more than the rest of a look at a list, and the same few come again
+    /// and again: the last ones are remembered.
+    package init(certificateDER: [UInt8]) throws(CertificateError) {
+        if let known = Self.seen.withLock({ $0[certificateDER] }) {
+            self = known
+            return
+        }
+        try self.init(of: Certificate(der: certificateDER))
+        let found = self
+        Self.seen.withLock { seen in
+            if seen.count >= Self.seenLimit { seen.removeAll() }
+            seen[certificateDER] = found
+        }
+    }
+
+    private static let seen = Mutex<[[UInt8]: Fingerprint]>([:])
+    private static let seenLimit = 128
 
     package var description: String { Self.prefix + Base64.encode(digest).prefix(43) }
 }
