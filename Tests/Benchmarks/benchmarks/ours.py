@@ -132,6 +132,7 @@ class Chain(Subject):
         self.device = self.hub.create()
         self.agent = Agent(self.hub, self.device, f"sink=127.0.0.1:{target}", options=self.agent_options)
         self.forward = None
+        self.identity = tempfile.mkdtemp(prefix="identity.", dir=self.place.directory)
         self.again()
 
     def again(self, *options):
@@ -141,7 +142,10 @@ class Chain(Subject):
         through = self.place.between(self, self.hub.https)
         text = self.hub.connection_string().replace(f":{self.hub.https};", f":{through};", 1)
         mode = ["--mode", self.mode] if self.mode else []
-        self.forward = Forward(self.hub, self.device, "0:sink", options=(*mode, *self.options, *options), connection_string=text)
+        # Its key and the device's pin are made once, and not by the stream that is measured.
+        environment = {"IOTSTREAM_IDENTITY": str(self.identity)}
+        self.forward = Forward(
+            self.hub, self.device, "0:sink", options=(*mode, *self.options, *options), connection_string=text, environment=environment)
         self.port = self.forward.first
 
     def pids(self):
