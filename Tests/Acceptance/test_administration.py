@@ -294,7 +294,7 @@ def test_a_person_decides_about_requests(tmp_path):
 
 
 def commands():
-    roles = re.findall(r"^  (\w+)", run("--help").stdout.split("Roles:")[1], re.M)
+    roles = re.findall(r"^  ([a-z-]+)", run("--help").stdout.split("Roles:")[1], re.M)
     for role in roles:
         yield [role]
         page = run(role, "--help").stdout
