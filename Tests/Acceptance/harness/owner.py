@@ -4,6 +4,7 @@ import collections
 import hashlib
 import itertools
 import re
+import select
 import socket
 import ssl
 import struct
@@ -57,12 +58,38 @@ def pump(source, target, tap):
 
 def join(service, device, to_device=lambda piece: piece, to_service=lambda piece: piece):
     """Relays bytes between two sockets until both directions have ended."""
+    if isinstance(service, ssl.SSLSocket):
+        return take_turns(service, device, to_device, to_service)
     other = threading.Thread(target=pump, args=(device, service, to_service), daemon=True)
     other.start()
     pump(service, device, to_device)
     other.join()
     service.close()
     device.close()
+
+
+def take_turns(service, device, to_device, to_service):
+    """The same in one thread, until either side ends: a TLS socket is not for two."""
+    ways = {service: (device, to_device), device: (service, to_service)}
+    try:
+        while True:
+            ready = [one for one in ways if one.pending()] or select.select(list(ways), [], [], 20)[0]
+            for source in ready:
+                target, tap = ways[source]
+                source.settimeout(0)
+                try:
+                    piece = source.recv(65536)
+                except ssl.SSLWantReadError:  # a ticket, or a part of a record
+                    continue
+                if not piece:
+                    return
+                target.settimeout(20)
+                target.sendall(tap(piece))
+            if not ready:
+                return
+    finally:
+        service.close()
+        device.close()
 
 
 class FramedLeg:
