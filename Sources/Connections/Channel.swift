@@ -1,5 +1,6 @@
 import Bytes
 import LinuxIO
+import TLS
 
 /// The moving parts of a connection: transport, what has been read and not used, what waits to be written.
 ///
@@ -27,8 +28,6 @@ public struct Channel: ~Copyable, Sendable {
 
     /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
     package static let highWater = 256 << 10, lowWater = 64 << 10
-    /// The most that one record of TLS brings.
-    private static let recordBytes = 16384
     /// Bytes of input kept for a parser that wants more; the parser's own limits should be lower.
     private static let inputLimit = 1 << 20
 
@@ -208,7 +207,7 @@ public struct Channel: ~Copyable, Sendable {
     mutating func flushEarly(_ reactor: Reactor) {
         do throws(TransportError) {
             // A record that is not full costs as much as one that is; what is missing may come in a moment.
-            try flush(reactor, keeping: transport.carriesBulk ? output.count % Self.recordBytes : 0)
+            try flush(reactor, keeping: transport.carriesBulk ? output.count % TLSSession.recordBytes : 0)
         } catch {
             brokenWriting = error
         }
@@ -285,7 +284,7 @@ public struct Channel: ~Copyable, Sendable {
     ) throws(TransportError) -> Transfer {
         let first = try transport.read(into: room)
         guard transport.carriesBulk, case .bytes(var count) = first else { return first }
-        while room.count - count >= Self.recordBytes {
+        while room.count - count >= TLSSession.recordBytes {
             do throws(TransportError) {
                 switch try transport.read(into: UnsafeMutableRawBufferPointer(rebasing: room[count...])) {
                 case .bytes(let more): count += more

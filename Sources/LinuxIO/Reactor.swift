@@ -13,20 +13,12 @@ public final class Reactor {
     package let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 64)
 
     /// Where the records of one write are gathered: sixteen full ones of TLS.
-    package private(set) lazy var gathering: UnsafeMutableRawBufferPointer = {
-        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * (16384 + 512), alignment: 64)
-        gatheringRoom = room
-        return room
-    }()
-    private var gatheringRoom: UnsafeMutableRawBufferPointer?
+    package var gathering: UnsafeMutableRawBufferPointer { gatheringRoom.bytes }
+    private lazy var gatheringRoom = Room(byteCount: 16 * (16384 + 512))
 
     /// Where connections read into that pass on at once what they read, many bytes of it.
-    package private(set) lazy var bulk: UnsafeMutableRawBufferPointer = {
-        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * 16384, alignment: 64)
-        bulkRoom = room
-        return room
-    }()
-    private var bulkRoom: UnsafeMutableRawBufferPointer?
+    package var bulk: UnsafeMutableRawBufferPointer { bulkRoom.bytes }
+    private lazy var bulkRoom = Room(byteCount: 16 * 16384)
 
     /// Memory for output that goes out as soon as it is written.
     package var warm = ByteQueue()
@@ -52,11 +44,7 @@ public final class Reactor {
         try checked(clx_epoll_add(epoll.raw, mailbox.bell.raw, Readiness.readable.rawValue, Self.bellTag), "epoll_ctl")
     }
 
-    deinit {
-        scratch.deallocate()
-        gatheringRoom?.deallocate()
-        bulkRoom?.deallocate()
-    }
+    deinit { scratch.deallocate() }
 
     /// Starts a thread whose only job is this loop. It ends when a drain has finished or `stop` was called.
     package static func start(
@@ -198,4 +186,12 @@ public final class Reactor {
             }
         }
     }
+}
+
+/// Memory that is there from its first use on.
+private final class Room {
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(byteCount: Int) { bytes = .allocate(byteCount: byteCount, alignment: 64) }
+    deinit { bytes.deallocate() }
 }

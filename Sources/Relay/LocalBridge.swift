@@ -74,8 +74,6 @@ package final class LocalBridge {
     private var isLocalDismissed = false
     /// Payload bytes so far.
     package private(set) var bytesFromLocal: UInt64 = 0, bytesToLocal: UInt64 = 0
-    /// The local peer's address; nil for a socket of another family.
-    package let localPeer: SocketAddress?
 
     /// Takes a connected stream socket, non-blocking.
     /// - Parameter ended: called once, when both sides are over and their descriptors on their way out.
@@ -88,7 +86,6 @@ package final class LocalBridge {
         channel.readsMuch = true
         channel.pause()
         let local = LocalEnd(channel)
-        localPeer = local.peer
         self.local = local
         local.bridge = self
         local.start(on: reactor)

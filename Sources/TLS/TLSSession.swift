@@ -21,17 +21,36 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let socket: CInt
     private var outlet: TLSOutlet?  // once it carries bulk; its BIO belongs to the SSL*, which goes first
 
-    /// Plain bytes in a full record, and what a record may have besides (RFC 8446 section 5.2; TLS 1.2 has less).
-    static let recordBytes = 16384, recordOverhead = 256 + 5
+    /// Plain bytes in a full record (RFC 8446 section 5.1).
+    package static let recordBytes = 16384
+    /// What a record may have besides (RFC 8446 section 5.2; TLS 1.2 has less).
+    static let recordOverhead = 256 + 5
+
+    /// Makes a session over `socket`.
+    /// - Parameter prepare: sets up the new SSL*; false throws what OpenSSL has to say of it.
+    private init(
+        _ socket: CInt, _ context: TLSContext, notes: TLSClientNotes? = nil, name: TLSProtocolName? = nil,
+        _ prepare: (OpaquePointer) -> Bool
+    ) throws(TLSError) {
+        guard let ssl = SSL_new(context.raw) else { throw .take() }
+        guard SSL_set_fd(ssl, socket) == 1, prepare(ssl) else {
+            let error = TLSError.take()
+            SSL_free(ssl)
+            throw error
+        }
+        self.ssl = ssl
+        self.context = context
+        self.socket = socket
+        self.notes = notes
+        self.name = name
+    }
 
     /// The server's side of a session; the handshake runs in `handshake`.
     package init(acceptingOn socket: CInt, _ context: TLSContext) throws(TLSError) {
-        self.context = context
-        self.socket = socket
-        notes = nil
-        name = nil
-        ssl = try Self.open(socket, context)
-        SSL_set_accept_state(ssl)
+        try self.init(socket, context) { ssl in
+            SSL_set_accept_state(ssl)
+            return true
+        }
     }
 
     /// The device's side of an end-to-end session.
@@ -43,18 +62,10 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         acceptingOn socket: CInt, endToEnd context: TLSContext, protocolName: String, admits: (@Sendable ([[UInt8]]) -> Bool)? = nil
     ) throws(TLSError) {
         guard let name = TLSProtocolName(protocolName, admits: admits) else { throw .failed("no valid protocol name") }
-        let session = try Self.open(socket, context)
-        guard name.expect(in: session) else {
-            let error = TLSError.take()
-            SSL_free(session)
-            throw error
+        try self.init(socket, context, name: name) { ssl in
+            SSL_set_accept_state(ssl)
+            return name.expect(in: ssl)
         }
-        SSL_set_accept_state(session)
-        self.context = context
-        self.socket = socket
-        notes = nil
-        self.name = name
-        ssl = session
     }
 
     /// The service's side of an end-to-end session; sends no SNI.
@@ -65,60 +76,34 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         connectingOn socket: CInt, endToEnd context: TLSContext, peer: String, protocolName: String, cache: TLSSessionCache?
     ) throws(TLSError) {
         guard let name = TLSProtocolName(protocolName) else { throw .failed("no valid protocol name") }
-        let session = try Self.open(socket, context)
         let notes = TLSClientNotes(host: peer, context: context, cache: cache)
-        guard name.offer(in: session), notes.attach(to: session) else {
-            let error = TLSError.take()
-            SSL_free(session)
-            throw error
+        try self.init(socket, context, notes: notes, name: name) { ssl in
+            SSL_set_connect_state(ssl)
+            return name.offer(in: ssl) && notes.attach(to: ssl)
         }
-        SSL_set_connect_state(session)
-        self.context = context
-        self.socket = socket
-        self.notes = notes
-        self.name = name
-        ssl = session
     }
 
     /// The client's side: sends `host` as SNI unless it is an address, and verifies the certificate against it.
     package init(
         connectingOn socket: CInt, _ context: TLSContext, host: String, cache: TLSSessionCache? = nil
     ) throws(TLSError) {
-        let session = try Self.open(socket, context)
         let literal = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
         let notes = TLSClientNotes(host: literal, context: context, cache: cache)
-        SSL_set_hostflags(session, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
-        let isNamed =
-            SocketAddress(address: host, port: 0) != nil
-            ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(session), literal) == 1
-            : cssl_set_host_name(session, host) == 1 && SSL_set1_host(session, host) == 1
-        guard isNamed, notes.attach(to: session) else {
-            let error = TLSError.take()
-            SSL_free(session)
-            throw error
+        try self.init(socket, context, notes: notes) { ssl in
+            SSL_set_connect_state(ssl)
+            SSL_set_hostflags(ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+            let isNamed =
+                SocketAddress(address: host, port: 0) != nil
+                ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), literal) == 1
+                : cssl_set_host_name(ssl, host) == 1 && SSL_set1_host(ssl, host) == 1
+            return isNamed && notes.attach(to: ssl)
         }
-        SSL_set_connect_state(session)
-        self.context = context
-        self.socket = socket
-        self.notes = notes
-        name = nil
-        ssl = session
     }
 
     deinit {
         // Otherwise OpenSSL takes a connection that just ends for an attack, and its ticket for spoilt.
         SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
         SSL_free(ssl)
-    }
-
-    private static func open(_ socket: CInt, _ context: TLSContext) throws(TLSError) -> OpaquePointer {
-        guard let ssl = SSL_new(context.raw) else { throw .take() }
-        guard SSL_set_fd(ssl, socket) == 1 else {
-            let error = TLSError.take()
-            SSL_free(ssl)
-            throw error
-        }
-        return ssl
     }
 
     /// Goes on with the handshake; `done` once it is finished.
