@@ -48,6 +48,9 @@ struct BlindFlow: ~Copyable {
         if isHungUp { self.isHungUp = true }
     }
 
+    /// Something waits that the target does not take: nothing is read until it does.
+    var isBlocked: Bool { !isWritable }
+
     /// Whether the target was waited for.
     mutating func targetBecameReady() -> Bool { !exchange(&isWritable, with: true) }
 

@@ -18,6 +18,10 @@ package final class BlindLeg: Source, HubLeg {
     private var bytesAtEnd: UInt64 = 0
     private var hasEnded = false
     private var isHungUp = false
+    /// Arrivals are not told: the flow is blocked, and each of them would wake the reactor for nothing.
+    private var isDeaf = false
+    private static let hearing: Readiness = [.readable, .writable, .hangup, .edgeTriggered]
+    private static let deaf: Readiness = [.writable, .hangup, .edgeTriggered]
 
     /// Takes a socket from which nothing has been read since it left TLS.
     package init(_ socket: consuming BareSocket, owner: any LegOwner) {
@@ -32,7 +36,7 @@ package final class BlindLeg: Source, HubLeg {
     package func start(on reactor: Reactor) {
         descriptor.keepAlive()
         do throws(SystemError) {
-            try reactor.add(self, descriptor: descriptor.raw, [.readable, .writable, .hangup, .edgeTriggered])
+            try reactor.add(self, descriptor: descriptor.raw, Self.hearing)
             reactor.setDeadline(of: self, inMilliseconds: Self.beatMilliseconds)
         } catch {
             hasEnded = true
@@ -67,8 +71,22 @@ package final class BlindLeg: Source, HubLeg {
         if !readiness.isDisjoint(with: .hangup) { isHungUp = true }
         guard let other else { return }
         if !readiness.isDisjoint(with: [.readable, .hangup]) { flow?.sourceBecameReady(isHungUp: isHungUp) }
+        if !isDeaf, !readiness.isDisjoint(with: .readable), flow?.isBlocked == true {
+            isDeaf = true
+            reactor.watch(self, descriptor: descriptor.raw, Self.deaf)
+        }
         run(on: reactor)
-        if !readiness.isDisjoint(with: [.writable, .hangup]), other.flow?.targetBecameReady() == true { other.run(on: reactor) }
+        if !readiness.isDisjoint(with: [.writable, .hangup]), other.flow?.targetBecameReady() == true {
+            other.run(on: reactor)
+            other.listen(on: reactor)
+        }
+    }
+
+    /// Wants to be told of arrivals again, unless the flow is blocked again. What came meanwhile is told at once.
+    private func listen(on reactor: Reactor) {
+        guard isDeaf, !hasEnded, flow?.isBlocked != true else { return }
+        isDeaf = false
+        reactor.watch(self, descriptor: descriptor.raw, Self.hearing)
     }
 
     private func run(on reactor: Reactor) {

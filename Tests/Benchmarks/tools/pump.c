@@ -19,6 +19,7 @@ enum { PIPE = 1 << 20, ROUNDS = 4, MOST_EVENTS = 64 };
 struct leg {
     int fd;
     bool readable, writable, ended, told; /* ended: has said FIN; told: was told that the other one has */
+    bool deaf;                            /* arrivals are not told, as nothing is read while the other one takes no more */
     int pipe[2];                          /* what came from this leg */
     size_t held;
     struct leg *other;
@@ -63,13 +64,22 @@ static enum outcome move(struct leg *from) {
     return GOES_ON;
 }
 
+enum { DEAF = EPOLLOUT | EPOLLRDHUP, HEARING = DEAF | EPOLLIN };
+
+static void listen_for(int poll, struct leg *leg, bool deaf) {
+    if (leg->deaf == deaf) return;
+    leg->deaf = deaf;
+    struct epoll_event event = {.events = (deaf ? DEAF : HEARING) | EPOLLET, .data = {.ptr = leg}};
+    if (epoll_ctl(poll, EPOLL_CTL_MOD, leg->fd, &event) != 0) die("epoll_ctl");
+}
+
 static void open_leg(int poll, struct leg *leg, int fd, struct leg *other) {
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     *leg = (struct leg){.fd = fd, .other = other};
     if (pipe2(leg->pipe, O_CLOEXEC | O_NONBLOCK) != 0 || fcntl(leg->pipe[0], F_SETPIPE_SZ, PIPE) < 0) die("pipe");
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.ptr = leg}};
+    struct epoll_event event = {.events = HEARING | EPOLLET, .data = {.ptr = leg}};
     if (epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event) != 0) die("epoll_ctl");
 }
 
@@ -103,6 +113,7 @@ static void *serve(void *unused) {
                 continue;
             }
             if (events[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) leg->readable = true;
+            if ((events[i].events & EPOLLIN) && leg->held > 0 && !leg->other->writable) listen_for(poll, leg, true);
             if (events[i].events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) leg->writable = true;
             struct leg *first = leg < leg->other ? leg : leg->other;
             if (!first->queued) {
@@ -125,7 +136,12 @@ static void *serve(void *unused) {
                     close(pair[k].pipe[1]);
                 }
                 free(pair);
-            } else if (one == GOES_ON || two == GOES_ON) {
+                continue;
+            }
+            for (int k = 0; k < 2; k++) {
+                if (pair[k].held == 0) listen_for(poll, &pair[k], false);
+            }
+            if (one == GOES_ON || two == GOES_ON) {
                 pair->queued = true;
                 pair->next = turns;
                 turns = pair;
