@@ -21,7 +21,7 @@ final class Sealing {
         self.client = client
         services = trust.services
         do throws(TLSError) {
-            context = try TLSContext.endToEndServer(chain: trust.identity.chain, key: trust.identity.key, tickets: TLSTicketKeys())
+            context = try TLSContext.endToEndServer(chain: trust.identity.chain, key: trust.identity.key)
         } catch {
             throw .data("the device's key: \(error)")
         }

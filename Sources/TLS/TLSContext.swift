@@ -10,22 +10,25 @@ package final class TLSContext: @unchecked Sendable {
     let raw: OpaquePointer  // SSL_CTX*
     /// Differs between any two contexts of a process.
     let serial: UInt64
-    private let tickets: TLSTicketKeys?  // the SSL_CTX points to it
+    private let tickets: TLSTicketKeys?, sessions: TLSServerSessions?  // the SSL_CTX points to them
     private static let lastSerial = Atomic<UInt64>(0)
 
-    private init(_ raw: OpaquePointer, tickets: TLSTicketKeys?) {
+    private init(_ raw: OpaquePointer, tickets: TLSTicketKeys?, sessions: TLSServerSessions?) {
         self.raw = raw
         self.tickets = tickets
+        self.sessions = sessions
         serial = Self.lastSerial.add(1, ordering: .relaxed).newValue
     }
 
     deinit { SSL_CTX_free(raw) }
 
     /// What every context shares: TLS 1.2 and 1.3, AEAD and ECDHE first, no renegotiation, buffers given back when idle.
-    private static func make(_ method: OpaquePointer?, tickets: TLSTicketKeys? = nil) throws(TLSError) -> TLSContext {
+    private static func make(
+        _ method: OpaquePointer?, tickets: TLSTicketKeys? = nil, sessions: TLSServerSessions? = nil
+    ) throws(TLSError) -> TLSContext {
         ERR_clear_error()
         guard let raw = SSL_CTX_new(method) else { throw .failed(TLSError.takeReason()) }
-        let context = TLSContext(raw, tickets: tickets)
+        let context = TLSContext(raw, tickets: tickets, sessions: sessions)
         _ = cssl_ctx_set_max_cert_list(raw, 32 << 10)  // a stranger's certificates are kept for as long as its connection
         _ = cssl_ctx_set_mode(
             raw, Int(SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_RELEASE_BUFFERS))
@@ -61,11 +64,13 @@ package final class TLSContext: @unchecked Sendable {
 
     /// The device's side of end-to-end sessions: TLS 1.3 only. The client's certificate is asked for; whether its key may come in is for
     /// the owner to say once the handshake is over, from `peerChain`.
-    /// - Parameter tickets: keys of this process's own, never those of a hub.
-    package static func endToEndServer(chain: CertificateChain, key: PrivateKey, tickets: TLSTicketKeys) throws(TLSError) -> TLSContext {
-        let context = try make(TLS_server_method(), tickets: tickets)
+    /// Sessions that clients resume are kept by the context itself, and end with it.
+    package static func endToEndServer(chain: CertificateChain, key: PrivateKey) throws(TLSError) -> TLSContext {
+        let sessions = TLSServerSessions()
+        let context = try make(TLS_server_method(), sessions: sessions)
         try context.beEndToEnd(chain, key)
-        try context.sealTickets(with: tickets)
+        guard sessions.install(in: context.raw) else { throw .failed(TLSError.takeReason()) }
+        try context.offerOneTicket()
         TLSProtocolName.select(in: context.raw)
         TLSProtocolName.judge(in: context.raw)
         return context
@@ -95,10 +100,14 @@ package final class TLSContext: @unchecked Sendable {
 
     /// Sessions go to the client, sealed, and leave nothing here.
     private func sealTickets(with tickets: TLSTicketKeys) throws(TLSError) {
-        let name = Array("iotstream".utf8)
-        guard SSL_CTX_set_session_id_context(raw, name, UInt32(name.count)) == 1 else { throw .failed(TLSError.takeReason()) }
         _ = cssl_ctx_set_cache_mode(raw, Int(SSL_SESS_CACHE_OFF))
         guard tickets.install(in: raw), TLSTicketChain.install(in: raw) else { throw .failed(TLSError.takeReason()) }
+        try offerOneTicket()
+    }
+
+    private func offerOneTicket() throws(TLSError) {
+        let name = Array("iotstream".utf8)
+        guard SSL_CTX_set_session_id_context(raw, name, UInt32(name.count)) == 1 else { throw .failed(TLSError.takeReason()) }
         _ = SSL_CTX_set_timeout(raw, Int(TLSTicketKeys.lifetimeSeconds))
         SSL_CTX_set_num_tickets(raw, 1)
     }

@@ -8,11 +8,14 @@ final class TLSProtocolName {
     private let offer: [UInt8]  // as on the wire: a length and the name
 
     /// On a server: whether the client that shows this chain (DER, leaf first) is let in; nil: everybody is.
-    private let admits: (([[UInt8]]) -> Bool)?
+    private let judge: (([[UInt8]]) -> Bool)?
+
+    /// On a server: how the client of the session that is being resumed proved who it is. Counts only when it was resumed in the end.
+    var resumed: TLSServerSessions.Proof?
 
     /// - Parameter name: 1 to 255 bytes.
     init?(_ name: String, admits: (([[UInt8]]) -> Bool)? = nil) {
-        self.admits = admits
+        judge = admits
         guard let length = UInt8(exactly: name.utf8.count), length > 0 else { return nil }
         offer = [length] + name.utf8
     }
@@ -28,10 +31,9 @@ final class TLSProtocolName {
         SSL_CTX_set_alpn_select_cb(
             context,
             { ssl, chosen, length, offered, count, _ in
-                guard let ssl, let chosen, let length, let offered, let note = SSL_get_ex_data(ssl, 0) else {
+                guard let ssl, let chosen, let length, let offered, let name = TLSProtocolName.of(ssl) else {
                     return SSL_TLSEXT_ERR_ALERT_FATAL
                 }
-                let name = Unmanaged<TLSProtocolName>.fromOpaque(note).takeUnretainedValue()
                 let list = UnsafeBufferPointer(start: offered, count: Int(count))
                 guard let place = TLSProtocolName.place(of: name.offer, in: list) else { return SSL_TLSEXT_ERR_ALERT_FATAL }
                 chosen.pointee = offered + place
@@ -40,13 +42,13 @@ final class TLSProtocolName {
             }, nil)
     }
 
-    /// Whether a client may resume `session`: one that is not admitted any more makes a full handshake, and is refused there by an alert.
-    static func admits(_ session: OpaquePointer, into ssl: OpaquePointer) -> Bool {
-        guard let note = SSL_get_ex_data(ssl, 0) else { return true }
-        let name = Unmanaged<TLSProtocolName>.fromOpaque(note).takeUnretainedValue()
-        guard let admits = name.admits, let leaf = SSL_SESSION_get0_peer(session) else { return true }
-        return admits([TLSTicketChain.encoded(leaf)] + (TLSTicketChain.read(session)?.others ?? []))
+    /// What the session of `ssl` expects; nil for one of another kind of context.
+    static func of(_ ssl: OpaquePointer) -> TLSProtocolName? {
+        SSL_get_ex_data(ssl, 0).map { Unmanaged<TLSProtocolName>.fromOpaque($0).takeUnretainedValue() }
     }
+
+    /// Whether the client that shows this chain (DER, leaf first), or has shown it, is let in.
+    func admits(_ chain: [[UInt8]]) -> Bool { judge?(chain) ?? true }
 
     /// Makes the sessions of a server's context refuse, by an alert, who is not admitted; nothing else is asked of the chain. A client
     /// without a certificate comes through: it is judged when the handshake is over.
@@ -55,15 +57,14 @@ final class TLSProtocolName {
             context,
             { store, _ in
                 guard let store, let ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()),
-                    let note = SSL_get_ex_data(OpaquePointer(ssl), 0)
+                    let name = TLSProtocolName.of(OpaquePointer(ssl))
                 else { return 0 }
-                let name = Unmanaged<TLSProtocolName>.fromOpaque(note).takeUnretainedValue()
-                guard let admits = name.admits else { return 1 }
+                guard name.judge != nil else { return 1 }
                 let presented = X509_STORE_CTX_get0_untrusted(store)
                 let chain = (0..<cssl_sk_x509_num(presented)).map { index in
                     cssl_sk_x509_value(presented, index).map { TLSTicketChain.encoded($0) } ?? []
                 }
-                if admits(chain) { return 1 }
+                if name.admits(chain) { return 1 }
                 X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED)  // tells the client bad_certificate
                 return 0
             }, nil)

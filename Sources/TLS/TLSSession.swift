@@ -112,7 +112,9 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         if result == 1 {
             if let name, !name.isChosen(by: ssl) { throw .failed("the other end did not name the stream") }
             // The chain went into the ticket; without this it would stay in memory a second time.
-            if notes == nil, !isResumed, let session = SSL_get_session(ssl) { SSL_SESSION_set1_ticket_appdata(session, nil, 0) }
+            if notes == nil, name == nil, !isResumed, let session = SSL_get_session(ssl) {
+                SSL_SESSION_set1_ticket_appdata(session, nil, 0)
+            }
             return .done(0)
         }
         do throws(TLSError) {
@@ -216,6 +218,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         guard let leaf = SSL_get0_peer_certificate(ssl) else { return [] }
         let first = TLSTicketChain.encoded(leaf)
         if notes == nil, isResumed {
+            if let name { return [first] + (name.resumed?.chain.dropFirst() ?? []) }
             return [first] + (SSL_get_session(ssl).flatMap { TLSTicketChain.read($0) }?.others ?? [])
         }
         return [first] + TLSTicketChain.above(leaf, in: SSL_get_peer_cert_chain(ssl))

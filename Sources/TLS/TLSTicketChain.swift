@@ -21,12 +21,10 @@ enum TLSTicketChain {
                 if let ssl { TLSTicketChain.attach(to: ssl) }
                 return 1
             },
-            { ssl, session, _, _, status, _ in
+            { _, session, _, _, status, _ in
                 switch status {
                 case SSL_TICKET_SUCCESS, SSL_TICKET_SUCCESS_RENEW:
-                    guard let ssl, let session, TLSTicketChain.isUsable(session, now: Clock.unixSeconds),
-                        TLSProtocolName.admits(session, into: ssl)
-                    else {
+                    guard let session, TLSTicketChain.isUsable(session, now: Clock.unixSeconds) else {
                         return SSL_TICKET_RETURN_IGNORE_RENEW
                     }
                     // A ticket of TLS 1.3 is used once, so its holder needs the next one.
@@ -42,6 +40,12 @@ enum TLSTicketChain {
         guard SSL_session_reused(ssl) == 0, let session = SSL_get_session(ssl), let leaf = SSL_get0_peer_certificate(ssl) else { return }
         let data = encode(above(leaf, in: SSL_get_peer_cert_chain(ssl)), provenAt: Clock.unixSeconds)
         SSL_SESSION_set1_ticket_appdata(session, data, data.count)
+    }
+
+    /// What the client of a full handshake has presented, DER, leaf first; empty when it showed nothing.
+    static func presented(to ssl: OpaquePointer) -> [[UInt8]] {
+        guard let leaf = SSL_get0_peer_certificate(ssl) else { return [] }
+        return [encoded(leaf)] + above(leaf, in: SSL_get_peer_cert_chain(ssl))
     }
 
     /// The presented certificates without the leaf, DER.
@@ -101,6 +105,12 @@ enum TLSTicketChain {
     private static func isUsable(_ session: OpaquePointer, now: Int64) -> Bool {
         guard SSL_SESSION_get0_peer(session) != nil else { return true }
         guard let known = read(session) else { return false }
-        return known.provenAt - 300 <= now && now - known.provenAt < proofSeconds
+        return isFresh(provenAt: known.provenAt, now: now)
+    }
+
+    /// Whether a proof of so long ago will still do; a clock may have been set back a little. Both are unix seconds.
+    static func isFresh(provenAt: Int64, now: Int64) -> Bool {
+        let (age, isTooMuch) = now.subtractingReportingOverflow(provenAt)
+        return !isTooMuch && age >= -300 && age < proofSeconds
     }
 }

@@ -19,7 +19,7 @@ private struct Ends: Sendable {
             return (CertificateChain(leaf: try Certificate.bearer(of: key, commonName: name), others: []), key)
         }
         let (device, service) = (try own("press-17"), try own("service"))
-        self.device = try TLSContext.endToEndServer(chain: device.0, key: device.1, tickets: TLSTicketKeys())
+        self.device = try TLSContext.endToEndServer(chain: device.0, key: device.1)
         self.service = try TLSContext.endToEndClient(chain: service.0, key: service.1)
     }
 }

@@ -70,11 +70,13 @@ private final class Leaver: Connection {
 
     /// One session, with a byte from the server, behind which the client has its ticket.
     private func meet(
-        _ server: TLSContext, _ client: TLSContext, names: (server: String, client: String), cache: TLSSessionCache
+        _ server: TLSContext, _ client: TLSContext, names: (server: String, client: String), cache: TLSSessionCache,
+        admits: (@Sendable ([[UInt8]]) -> Bool)? = nil
     ) throws -> (server: Seen, client: Seen) {
         let (one, two) = try pair()
         let device = Seen(), service = Seen()
-        let accepting = try Transport(accepting: OwnedDescriptor(adopting: one), endToEnd: server, protocolName: names.server)
+        let accepting = try Transport(
+            accepting: OwnedDescriptor(adopting: one), endToEnd: server, protocolName: names.server, admits: admits)
         let connecting = try Transport(
             connecting: OwnedDescriptor(adopting: two), endToEnd: client, peer: "press-17", protocolName: names.client, cache: cache)
         here.mailbox.adopt(Channel(accepting)) { channel, _ in Witness(channel, device, echoes: true) }
@@ -91,7 +93,7 @@ private final class Leaver: Connection {
     @Test func `Both ends see the other's certificate, also when they resume`() throws {
         defer { end() }
         let device = try own("press-17"), service = try own("service")
-        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1, tickets: TLSTicketKeys())
+        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1)
         let client = try TLSContext.endToEndClient(chain: service.0, key: service.1)
         let cache = TLSSessionCache()
         for round in 0..<3 {
@@ -105,10 +107,61 @@ private final class Leaver: Connection {
         }
     }
 
+    @Test func `Who is not admitted any more is refused with a good ticket in hand, and resumes again once admitted`() throws {
+        defer { end() }
+        let device = try own("press-17"), service = try own("service")
+        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1)
+        let client = try TLSContext.endToEndClient(chain: service.0, key: service.1)
+        let cache = TLSSessionCache(), asked = Mutex<[[[UInt8]]]>([]), isListed = Mutex(true)
+        let admits: @Sendable ([[UInt8]]) -> Bool = { chain in
+            asked.withLock { $0.append(chain) }
+            return isListed.withLock { $0 }
+        }
+        let names = (server: "iotstream/a", client: "iotstream/a")
+        func opens() throws -> Seen.State {
+            let (_, here) = try meet(server, client, names: names, cache: cache, admits: admits)
+            return here.wait { !$0.bytes.isEmpty || $0.reason != nil }
+        }
+        #expect(try opens().bytes == [7])
+        #expect(try opens().isResumed)
+        isListed.withLock { $0 = false }
+        let (there, _) = try meet(server, client, names: names, cache: cache, admits: admits)
+        #expect(there.wait { $0.reason != nil }.isOpen == false)
+        #expect(there.wait { $0.reason != nil }.isResumed == false)
+        // Once for the ticket, and once for the handshake that was made instead.
+        #expect(asked.withLock { $0.suffix(2) } == [[service.0.leaf.der], [service.0.leaf.der]])
+        isListed.withLock { $0 = true }
+        #expect(try opens().bytes == [7])
+    }
+
+    @Test func `A ticket is good for the context that gave it, and for as long as the server has room`() throws {
+        defer { end() }
+        let device = try own("press-17"), service = try own("service"), other = try own("other")
+        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1)
+        let client = try TLSContext.endToEndClient(chain: service.0, key: service.1)
+        let stranger = try TLSContext.endToEndClient(chain: other.0, key: other.1)
+        let cache = TLSSessionCache(), names = (server: "iotstream/a", client: "iotstream/a")
+        func opens(at server: TLSContext, _ client: TLSContext, _ cache: TLSSessionCache) throws -> Seen.State {
+            let (there, here) = try meet(server, client, names: names, cache: cache)
+            let mine = here.wait { !$0.bytes.isEmpty || $0.reason != nil }
+            #expect(mine.bytes == [7])
+            #expect(there.wait { !$0.bytes.isEmpty || $0.reason != nil }.isResumed == mine.isResumed)
+            return mine
+        }
+        #expect(try !opens(at: server, client, cache).isResumed)
+        #expect(try opens(at: server, client, cache).isResumed)
+        let remade = try TLSContext.endToEndServer(chain: device.0, key: device.1)
+        #expect(try !opens(at: remade, client, cache).isResumed)
+        #expect(try opens(at: remade, client, cache).isResumed)
+        for _ in 0..<130 { _ = try opens(at: remade, stranger, TLSSessionCache()) }
+        #expect(try !opens(at: remade, client, cache).isResumed)
+        #expect(try opens(at: remade, client, cache).isResumed)
+    }
+
     @Test func `A session for another stream does not come to be`() throws {
         defer { end() }
         let device = try own("press-17"), service = try own("service")
-        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1, tickets: TLSTicketKeys())
+        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1)
         let client = try TLSContext.endToEndClient(chain: service.0, key: service.1)
         for names in [("iotstream/a", "iotstream/b"), ("iotstream/a", "iotstream/"), ("iotstream/a", "iotstream/aa")] {
             let (there, here) = try meet(server, client, names: names, cache: TLSSessionCache())
@@ -120,7 +173,7 @@ private final class Leaver: Connection {
     @Test func `A client that names no stream is refused`() throws {
         defer { end() }
         let device = try own("press-17")
-        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1, tickets: TLSTicketKeys())
+        let server = try TLSContext.endToEndServer(chain: device.0, key: device.1)
         let (one, two) = try pair()
         let there = Seen(), here = Seen()
         let accepting = try Transport(accepting: OwnedDescriptor(adopting: one), endToEnd: server, protocolName: "iotstream/a")

@@ -77,7 +77,9 @@ class Forward:
         return next(iter(self.ports.values()))
 
     def connect(self, remote=None, seconds=20.0):
-        made = socket.create_connection(("127.0.0.1", self.ports[str(remote)] if remote is not None else self.first), timeout=seconds)
+        # Not with a timeout: then a refusal that comes at once would already be the result of the connecting.
+        made = socket.create_connection(("127.0.0.1", self.ports[str(remote)] if remote is not None else self.first), timeout=None)
+        made.settimeout(seconds)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
