@@ -14,6 +14,7 @@ final class HubCore: Sendable {
     let paths: RuntimePaths
     /// Work with files that may block.
     let files: Worker
+    let queries: QueryDesk
     let directory = Directory()
     let tickets = TLSTicketKeys()
     /// The worker reactors, in order; a stream's home is an index here.
@@ -31,13 +32,14 @@ final class HubCore: Sendable {
     }
 
     init(
-        registry: Registry, writer: GroupWriter, files: Worker, mailboxes: [Mailbox], configuration: HubConfiguration,
+        registry: Registry, writer: GroupWriter, files: Worker, queries: QueryDesk, mailboxes: [Mailbox], configuration: HubConfiguration,
         context: TLSContext, httpsPort: UInt16
     ) {
         self.registry = registry
         self.writer = writer
         self.paths = registry.paths
         self.files = files
+        self.queries = queries
         self.mailboxes = mailboxes
         settings = Mutex(Settings(configuration: configuration, context: context, httpsPort: httpsPort))
         allotments = Allotments(configuration.limits)

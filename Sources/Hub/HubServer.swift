@@ -33,7 +33,8 @@ final class HubServer {
             httpsAddresses = https.compactMap { SocketAddress.local(of: $0.raw) }
             mqttsAddresses = mqtts.compactMap { SocketAddress.local(of: $0.raw) }
             core = HubCore(
-                registry: registry, writer: writer, files: try Worker(), mailboxes: mailboxes, configuration: configuration,
+                registry: registry, writer: writer, files: try Worker(), queries: try QueryDesk(), mailboxes: mailboxes,
+                configuration: configuration,
                 context: context, httpsPort: httpsAddresses.first?.port ?? 443)
         } catch {
             throw .system("cannot start threads: \(error)")
@@ -93,6 +94,7 @@ final class HubServer {
         for mailbox in core.mailboxes { mailbox.send { $0.stop() } }
         for thread in threads { thread.join() }
         core.files.finish()
+        core.queries.finish()
         Files.remove(core.paths.hubStatus)
         if let failure { throw failure }
     }

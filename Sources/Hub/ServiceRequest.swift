@@ -36,6 +36,7 @@ struct ServiceRequest {
     private func route(_ segments: [String]) throws(Problem) -> HTTPAnswer? {
         switch (segments.first, segments.count) {
         case ("devices", 1): return try devices()
+        case ("devices", 2) where segments[1] == "query" && head.method == "POST": return try query()
         case ("devices", 2): return try identity(try name(segments[1]))
         case ("devices", 3) where segments[2] == "modules": return try modules(of: segments[1])
         case ("devices", 4) where segments[2] == "modules": return try identity(try name(segments[1], segments[3]))
@@ -43,6 +44,8 @@ struct ServiceRequest {
         case ("devices", 6) where segments[2] == "modules" && segments[4] == "keys":
             return try rotate(try name(segments[1], segments[3]), slot: segments[5])
         case ("statistics", 2): return try statistics(segments[1])
+        case ("twins", 2): return try twin(try name(segments[1]))
+        case ("twins", 4) where segments[2] == "modules": return try twin(try name(segments[1], segments[3]))
         case ("twins", 4) where segments[2] == "streams": return try openStream(to: try name(segments[1]), segments[3])
         case ("twins", 6) where segments[2] == "modules" && segments[4] == "streams":
             return try openStream(to: try name(segments[1], segments[3]), segments[5])

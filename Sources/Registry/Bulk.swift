@@ -42,7 +42,7 @@ package struct BulkEntry: Equatable, Sendable {
     private static func object(_ value: JSONValue?, _ name: String) throws(RegistryError) -> JSONObject? {
         guard let value, !value.isNull else { return nil }
         guard let object = value.object else { throw .argumentInvalid("\(name) is not an object") }
-        return Registry.bare(object)
+        return TwinChange.bare(object)
     }
 
     /// Reads the body of `POST /devices`: 1 to 100 entries, none named twice.
@@ -134,8 +134,8 @@ extension Registry {
         case .deleteIfMatchETag: try delete(entry.name, try required(ifETag), in: transaction)
         case .updateTwin, .updateTwinIfMatchETag:
             let condition = entry.mode == .updateTwin ? .any : try required(IfMatch(header: entry.twinETag ?? ""))
-            try updateTwin(
-                entry.name, tags: entry.request.tags, desired: entry.request.desired, condition, in: transaction, now: now)
+            let change = TwinChange(tags: entry.request.tags.map { .merge($0) }, desired: entry.request.desired.map { .merge($0) })
+            try changeTwin(entry.name, change, condition, in: transaction, now: now)
         }
     }
 

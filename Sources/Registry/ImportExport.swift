@@ -104,7 +104,7 @@ extension Registry {
     }
 
     private func exportLine(_ identity: Identity) throws(RegistryError) -> [UInt8] {
-        let twin = try twinRecord(identity.name)
+        let twin = try twin(identity.name).twin
         var line = JSONObject()
         line["id"] = .string(identity.name.deviceID)
         if let module = identity.name.moduleID { line["moduleId"] = .string(module) }
@@ -115,12 +115,9 @@ extension Registry {
             line["statusReason"] = identity.statusReason.map { .string($0) } ?? .null
         }
         line["authentication"] = identity.authentication.json
-        line["twinETag"] = twin["etag"] ?? .null
-        line["tags"] = twin["tags"] ?? [:]
-        line["properties"] = [
-            "desired": .object(Self.bare(twin["properties"]?["desired"]?.object ?? JSONObject())),
-            "reported": .object(Self.bare(twin["properties"]?["reported"]?.object ?? JSONObject())),
-        ]
+        line["twinETag"] = .string(twin.etag)
+        line["tags"] = .object(twin.tags)
+        line["properties"] = ["desired": .object(twin.desired.content), "reported": .object(twin.reported.content)]
         if identity.name.moduleID == nil {
             line["capabilities"] = ["iotEdge": .bool(identity.isEdge)]
             line["deviceScope"] = identity.deviceScope.map { .string($0) } ?? .null

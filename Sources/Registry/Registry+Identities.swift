@@ -44,10 +44,10 @@ extension Registry {
             authentication: authentication, isEdge: !isModule && request.isEdge, managedBy: isModule ? request.managedBy : nil,
             deviceScope: scopes.device, parentScopes: scopes.parents)
         if let existing, existing.status != status { identity.statusUpdatedTime = now }
+        var twin: Twin?
+        if existing == nil { twin = try Twin(tags: request.tags ?? JSONObject(), desired: request.desired ?? JSONObject(), now: now) }
         try save(identity, replacing: existing, in: transaction)
-        if existing == nil {
-            try createTwin(name, tags: request.tags, desired: request.desired, in: transaction, now: now)
-        }
+        if let twin { try save(twin, of: name, in: transaction) }
         if identity.isEdge { try createEdgeModules(of: name, in: transaction, now: now) }
         return .identity(identity, isNew: existing == nil)
     }

@@ -63,14 +63,6 @@ extension Registry {
         }
     }
 
-    /// The twin's record as stored: `etag`, `version`, `tags`, `properties`.
-    package func twinRecord(_ name: ClientIdentity) throws(RegistryError) -> JSONValue {
-        try read { transaction throws(RegistryError) in
-            _ = try Self.require(name, in: transaction)
-            return try Self.twin(name, in: transaction)
-        }
-    }
-
     // MARK: - Inside a transaction
 
     /// The name of a device, or `deviceNotFound` when the text can be none.
@@ -96,7 +88,7 @@ extension Registry {
         throw .deviceNotFound(name.deviceID)
     }
 
-    private static func decode(_ bytes: RawSpan) throws(StoreError) -> Identity {
+    static func decode(_ bytes: RawSpan) throws(StoreError) -> Identity {
         guard let identity = Identity(record: bytes) else { throw .damaged(path: "registry", reason: "an identity's record") }
         return identity
     }

@@ -1,98 +1,92 @@
+import Bytes
 import Store
 import Wire
 
-// The twin of an identity lives and dies with it. Its record, JSON:
-//
-//     {"etag":"AAAAAAAAAAE=","version":2,"tags":{…},
-//      "properties":{"desired":{…,"$metadata":{…},"$version":1},"reported":{"$metadata":{…},"$version":1}}}
+// The twin of an identity lives and dies with it.
 
 extension Registry {
-    static func createTwin(
-        _ name: ClientIdentity, tags: JSONObject?, desired: JSONObject?, in transaction: borrowing WriteTransaction, now: Timestamp
-    ) throws(RegistryError) {
-        let record: JSONValue = [
-            "etag": .string(twinETag(1)), "version": 2, "tags": .object(merge(JSONObject(), tags ?? JSONObject())),
-            "properties": [
-                "desired": section(merge(JSONObject(), bare(desired ?? JSONObject())), version: 1, now: now),
-                "reported": section(JSONObject(), version: 1, now: now),
-            ],
-        ]
-        try stored { () throws(StoreError) in try transaction.put(.twins, name.key, record.bytes()) }
+    /// The twin with its identity, from one snapshot; `deviceNotFound`, `moduleNotFound`.
+    package func twin(_ name: ClientIdentity) throws(RegistryError) -> TwinDocument {
+        try read { transaction throws(RegistryError) in try Self.twinDocument(name, in: transaction) }
     }
 
-    static func twin(_ name: ClientIdentity, in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> JSONValue {
-        let bytes = try stored { () throws(StoreError) in try transaction.get(.twins, name.key) }
-        guard let bytes, let record = try? JSONValue.parse(bytes) else {
-            throw .store(.damaged(path: "registry", reason: "a twin's record"))
+    /// What the device or module is shown of its own twin (mqtt-device 12.1).
+    package func deviceTwin(_ name: ClientIdentity) throws(RegistryError) -> JSONValue {
+        try read { transaction throws(RegistryError) in try Self.twin(name, in: transaction).deviceDocument }
+    }
+
+    /// What a device is to be told of a change of its desired properties; nil when the change was none, or lies so far back that
+    /// nobody keeps it any more: then let the device read its twin anew.
+    package func desiredNotice(of change: Change) throws(RegistryError) -> DesiredNotice? {
+        guard change.kind == .twinUpdated, change.aspects.contains(.desired) else { return nil }
+        return try read { transaction throws(RegistryError) in
+            try Self.stored { () throws(StoreError) in try transaction.notice(of: change.sequence) }.flatMap { DesiredNotice(record: $0) }
         }
-        return record
     }
 
-    /// Merges into tags and desired properties (service-rest 9.3).
-    static func updateTwin(
-        _ name: ClientIdentity, tags: JSONObject?, desired: JSONObject?, _ condition: IfMatch,
-        in transaction: borrowing WriteTransaction, now: Timestamp
-    ) throws(RegistryError) {
+    // MARK: - Inside a transaction
+
+    static func twin(_ name: ClientIdentity, in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> Twin {
+        let twin = try stored { () throws(StoreError) in
+            try transaction.lend(.twins, name.key) { bytes throws(StoreError) in try decode(twin: bytes) }
+        }
+        if let twin { return twin }
         _ = try require(name, in: transaction)
-        var record = try twin(name, in: transaction)
-        try condition.check(record["etag"]?.string ?? "")
+        throw .store(.damaged(path: "registry", reason: "a twin is missing"))
+    }
+
+    static func decode(twin bytes: RawSpan) throws(StoreError) -> Twin {
+        guard let twin = Twin(record: bytes) else { throw .damaged(path: "registry", reason: "a twin's record") }
+        return twin
+    }
+
+    static func twinDocument(
+        _ name: ClientIdentity, in transaction: borrowing some Snapshot & ~Copyable
+    ) throws(RegistryError) -> TwinDocument {
+        let identity = try require(name, in: transaction)
+        let device = name.moduleID == nil ? identity : try require(try deviceName(name.deviceID), in: transaction)
+        return TwinDocument(identity: identity, device: device, twin: try twin(name, in: transaction))
+    }
+
+    /// Stores a twin that was checked before.
+    static func save(_ twin: Twin, of name: ClientIdentity, in transaction: borrowing WriteTransaction) throws(RegistryError) {
+        try stored { () throws(StoreError) in try transaction.put(.twins, name.key, twin.record) }
+    }
+
+    /// PATCH and PUT of a twin (service-rest 9.2).
+    static func changeTwin(
+        _ name: ClientIdentity, _ change: TwinChange, _ condition: IfMatch, in transaction: borrowing WriteTransaction, now: Timestamp
+    ) throws(RegistryError) {
+        var twin = try twin(name, in: transaction)
+        try condition.check(twin.etag)
+        let notice = try twin.apply(change, now: now)
+        guard !change.isEmpty else { return }
+        try save(twin, of: name, in: transaction)
         var aspects: Change.Aspects = []
-        if let tags {
-            record["tags"] = .object(merge(record["tags"]?.object ?? JSONObject(), tags))
-            aspects.insert(.tags)
-        }
-        if let desired {
-            let old = record["properties"]?["desired"]
-            let merged = merge(bare(old?.object ?? JSONObject()), bare(desired))
-            record["properties"]?["desired"] = section(merged, version: (old?["$version"]?.integer ?? 1) &+ 1, now: now)
-            aspects.insert(.desired)
-        }
-        guard !aspects.isEmpty else { return }
-        let number = record["etag"]?.string.flatMap { Base64.decode($0) }.map { $0.reduce(UInt64(0)) { $0 << 8 | UInt64($1) } } ?? 1
-        record["etag"] = .string(twinETag(number &+ 1))
-        record["version"] = .integer((record["version"]?.integer ?? 2) &+ 1)
-        try stored { () throws(StoreError) in
-            try transaction.put(.twins, name.key, record.bytes())
-            try transaction.log(Change(.twinUpdated, device: name.deviceID, module: name.moduleID ?? "", aspects: aspects))
+        if change.tags != nil { aspects.insert(.tags) }
+        if change.desired != nil { aspects.insert(.desired) }
+        _ = try stored { () throws(StoreError) in
+            try transaction.log(
+                Change(.twinUpdated, device: name.deviceID, module: name.moduleID ?? "", aspects: aspects), notice: notice?.record)
         }
     }
 
-    /// Base64 of eight bytes, most significant first.
-    private static func twinETag(_ number: UInt64) -> String {
-        withUnsafeBytes(of: number.bigEndian) { Base64.encode($0) }
+    /// A device's patch of its reported properties; tells the section's new version. Not in the change log: the hub alone brings them.
+    static func report(
+        _ name: ClientIdentity, _ patch: JSONObject, ifVersion expected: Int64?, in transaction: borrowing WriteTransaction, now: Timestamp
+    ) throws(RegistryError) -> Int64 {
+        var twin = try twin(name, in: transaction)
+        try twin.report(patch, ifVersion: expected, now: now)
+        try save(twin, of: name, in: transaction)
+        return twin.reported.version
     }
 
-    /// Without the members that belong to the hub.
-    static func bare(_ object: JSONObject) -> JSONObject {
-        var object = object
-        object["$metadata"] = nil
-        object["$version"] = nil
-        return object
-    }
-
-    private static func merge(_ current: JSONObject, _ patch: JSONObject) -> JSONObject {
-        var result = current
-        for (key, value) in patch {
-            switch value {
-            case .null: result[key] = nil
-            case .object(let members): result[key] = .object(merge(result[key]?.object ?? JSONObject(), members))
-            default: result[key] = value
-            }
-        }
-        return result
-    }
-
-    private static func section(_ content: JSONObject, version: Int64, now: Timestamp) -> JSONValue {
-        var section = content
-        section["$metadata"] = metadata(.object(content), now: now)
-        section["$version"] = .integer(version)
-        return .object(section)
-    }
-
-    private static func metadata(_ value: JSONValue, now: Timestamp) -> JSONValue {
-        var entry = JSONObject()
-        entry["$lastUpdated"] = .string(now.description)
-        for (key, member) in value.object ?? JSONObject() { entry[key] = metadata(member, now: now) }
-        return .object(entry)
+    /// Notes the model that a device announces; writes nothing when it is the same.
+    static func setModel(_ name: ClientIdentity, _ model: String, in transaction: borrowing WriteTransaction) throws(RegistryError) {
+        guard model.utf8.count <= 2048 else { throw .argumentInvalid("a model's id is longer than 2048 bytes") }
+        var twin = try twin(name, in: transaction)
+        guard twin.modelID != model else { return }
+        twin.modelID = model
+        try save(twin, of: name, in: transaction)
     }
 }

@@ -20,6 +20,12 @@ package enum RegistryCommand: Sendable {
     case setHubFacts(HubFacts)
     /// What a device's streams may take, in the place of what was said before; a quota that says nothing is forgotten.
     case putQuota(device: String, Quota)
+    /// What a service wants of a twin.
+    case changeTwin(ClientIdentity, TwinChange, IfMatch)
+    /// A device's patch of its reported properties; with the section's version that it goes by, or nil.
+    case report(ClientIdentity, JSONObject, ifVersion: Int64?)
+    /// The model that a device announces.
+    case setModel(ClientIdentity, String)
 }
 
 /// Which of two keys is made anew.
@@ -34,10 +40,14 @@ package enum RegistryOutcome: Sendable {
     case identity(Identity, isNew: Bool)
     case policy(Policy)
     case bulk(BulkReport)
+    case twin(TwinDocument)
+    /// The `$version` of the reported properties.
+    case reported(version: Int64)
     case done
 
     package var identity: Identity? { if case .identity(let identity, _) = self { identity } else { nil } }
     package var policy: Policy? { if case .policy(let policy) = self { policy } else { nil } }
+    package var twin: TwinDocument? { if case .twin(let twin) = self { twin } else { nil } }
     package var bulk: BulkReport? { if case .bulk(let report) = self { report } else { nil } }
 }
 
@@ -72,6 +82,14 @@ extension Registry {
             return .done
         case .putQuota(let device, let quota):
             try putQuota(device, quota, in: transaction)
+            return .done
+        case .changeTwin(let name, let change, let condition):
+            try changeTwin(name, change, condition, in: transaction, now: now)
+            return .twin(try twinDocument(name, in: transaction))
+        case .report(let name, let patch, let expected):
+            return .reported(version: try report(name, patch, ifVersion: expected, in: transaction, now: now))
+        case .setModel(let name, let model):
+            try setModel(name, model, in: transaction)
             return .done
         case .setHubFacts(let facts):
             try stored { () throws(StoreError) in try transaction.put(.facts, HubFacts.key, facts.json.bytes()) }

@@ -37,6 +37,12 @@ extension Snapshot where Self: ~Copyable {
         return page
     }
 
+    /// What was left beside an entry of the log for those it concerns; nil when there was nothing, or when it is too long ago.
+    package func notice(of sequence: UInt64) throws(StoreError) -> [UInt8]? {
+        var key = ChangeLog.key(sequence)
+        return try lend(.notices, bytes: &key) { $0.toArray() }
+    }
+
     private static func sequence(_ key: RawSpan) -> UInt64 {
         key.byteCount == 8 ? key.bigEndian(at: 0, as: UInt64.self) : 0
     }
@@ -44,25 +50,31 @@ extension Snapshot where Self: ~Copyable {
 
 extension WriteTransaction {
     /// Appends to the change log, drops what has become too old, and tells the entry's sequence.
+    ///
+    /// - Parameter notice: what those want to know whom the change concerns; kept for a much shorter time.
     @discardableResult
-    package borrowing func log(_ change: Change) throws(StoreError) -> UInt64 {
+    package borrowing func log(_ change: Change, notice: [UInt8]? = nil) throws(StoreError) -> UInt64 {
         let sequence = try lastSequence() + 1
         var key = ChangeLog.key(sequence)
         try put(.changes, bytes: &key, change.encoded())
-        if try count(.changes) > ChangeLog.kept { try trim() }
+        if try count(.changes) > ChangeLog.kept { try trim(.changes) }
+        if let notice {
+            try put(.notices, bytes: &key, notice)
+            if try count(.notices) > ChangeLog.noticesKept { try trim(.notices) }
+        }
         return sequence
     }
 
     /// Two leave for one that comes, so a log that is too long becomes shorter.
-    private borrowing func trim() throws(StoreError) {
+    private borrowing func trim(_ table: Table) throws(StoreError) {
         var oldest: [[UInt8]] = []
-        try scan(.changes, prefix: [], from: nil) { key, _ in
+        try scan(table, prefix: [], from: nil) { key, _ in
             oldest.append(key.toArray())
             return oldest.count < 2
         }
         for key in oldest {
             var key = key
-            _ = try delete(.changes, bytes: &key)
+            _ = try delete(table, bytes: &key)
         }
     }
 }
@@ -71,6 +83,8 @@ extension WriteTransaction {
 package enum ChangeLog {
     /// Entries that are kept for a hub that was away.
     package static let kept = 100_000
+    /// Notices that are kept: for a hub that is a little late.
+    package static let noticesKept = 4_096
 
     static func key(_ sequence: UInt64) -> [UInt8] {
         withUnsafeBytes(of: sequence.bigEndian) { Array($0) }

@@ -9,9 +9,10 @@
 ///     sessions   deviceId [NUL moduleId]          MQTT session, JSON
 ///     facts      name                             what the hub tells the tools, JSON
 ///     quotas     deviceId                         quota, JSON
+///     notices    sequence of the change           see `Snapshot.notice`
 ///     changes    sequence, 8 bytes big-endian     see `Change`
 package enum Table: Int, CaseIterable, Sendable {
-    case meta, devices, modules, twins, policies, sessions, facts, quotas, changes
+    case meta, devices, modules, twins, policies, sessions, facts, quotas, notices, changes
 
     /// The table's name in the file.
     var name: String {
@@ -24,6 +25,7 @@ package enum Table: Int, CaseIterable, Sendable {
         case .sessions: "sessions"
         case .facts: "facts"
         case .quotas: "quotas"
+        case .notices: "notices"
         case .changes: "changes"
         }
     }

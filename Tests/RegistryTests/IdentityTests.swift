@@ -145,7 +145,7 @@ import Wire
         try hub.put(id("d1"))
         #expect(try hub.registry.modules(of: "d1").isEmpty)
         #expect(try hub.registry.session(id("d1")) == nil)
-        #expect(try hub.registry.twinRecord(id("d1"))["version"] == 2)
+        #expect(try hub.registry.twin(id("d1")).json(live: nil)["version"] == 2)
         #expect(try hub.registry.identity(id("d1x")).isEnabled)
     }
 
