@@ -3,6 +3,14 @@ import Registry
 import Synchronization
 import Wire
 
+/// What a connected identity has subscribed to, and so can be asked.
+struct DeviceInterests: OptionSet, Sendable {
+    let rawValue: UInt8
+
+    static let streams = DeviceInterests(rawValue: 1)
+    static let methods = DeviceInterests(rawValue: 2)
+}
+
 /// Which identity is connected where. One entry to an identity: the newer connection wins (mqtt-device 6).
 final class Directory: Sendable {
     /// One live MQTT connection.
@@ -11,8 +19,7 @@ final class Directory: Sendable {
         let serial: UInt64
         let mailbox: Mailbox
         let token: Token
-        /// Subscribed to stream requests.
-        var takesStreams: Bool
+        var interests: DeviceInterests
         let since: Timestamp
     }
 
@@ -20,8 +27,8 @@ final class Directory: Sendable {
         /// By device, so that what happens to a device finds its modules without a look at all others.
         var present: [String: [ClientIdentity: Presence]] = [:]
         var count = 0
-        /// What runs once an identity takes streams: (home reactor, stream) pairs are kept by the closures.
-        var waiting: [ClientIdentity: [UInt64: @Sendable () -> Void]] = [:]
+        /// What runs once an identity can be asked something.
+        var waiting: [ClientIdentity: [UInt64: (interest: DeviceInterests, wake: @Sendable () -> Void)]] = [:]
         var lastChange: [ClientIdentity: Timestamp] = [:]
         var serial: UInt64 = 0
 
@@ -34,7 +41,7 @@ final class Directory: Sendable {
     func enter(_ name: ClientIdentity, mailbox: Mailbox, token: Token) -> (serial: UInt64, displaced: Presence?) {
         contents.withLock { contents in
             contents.serial += 1
-            let presence = Presence(serial: contents.serial, mailbox: mailbox, token: token, takesStreams: false, since: .now)
+            let presence = Presence(serial: contents.serial, mailbox: mailbox, token: token, interests: [], since: .now)
             let displaced = contents.present[name.deviceID, default: [:]].updateValue(presence, forKey: name)
             if displaced == nil { contents.count += 1 }
             return (contents.serial, displaced)
@@ -52,24 +59,27 @@ final class Directory: Sendable {
         }
     }
 
-    /// Notes whether a connection is subscribed to stream requests, and wakes who waited for that.
-    func setTakesStreams(_ takes: Bool, _ name: ClientIdentity, serial: UInt64) {
+    /// Notes what a connection is subscribed to, and wakes who waited for that.
+    func setInterests(_ interests: DeviceInterests, of name: ClientIdentity, serial: UInt64) {
         let woken = contents.withLock { contents -> [@Sendable () -> Void] in
-            guard contents[name]?.serial == serial else { return [] }
-            contents.present[name.deviceID]?[name]?.takesStreams = takes
-            return takes ? Array((contents.waiting.removeValue(forKey: name) ?? [:]).values) : []
+            guard let presence = contents[name], presence.serial == serial else { return [] }
+            contents.present[name.deviceID]?[name]?.interests = interests
+            guard let waiting = contents.waiting[name] else { return [] }
+            let rest = waiting.filter { !interests.contains($0.value.interest) }
+            contents.waiting[name] = rest.isEmpty ? nil : rest
+            return waiting.values.filter { interests.contains($0.interest) }.map(\.wake)
         }
         for wake in woken { wake() }
     }
 
     subscript(name: ClientIdentity) -> Presence? { contents.withLock { $0[name] } }
 
-    /// Runs `wake` once, when the identity takes streams; at once when it does already. The number cancels it.
-    func whenTakingStreams(_ name: ClientIdentity, _ wake: @escaping @Sendable () -> Void) -> UInt64 {
+    /// Runs `wake` once, when the identity can be asked; at once when it can already. The number cancels it.
+    func when(_ interest: DeviceInterests, of name: ClientIdentity, _ wake: @escaping @Sendable () -> Void) -> UInt64 {
         let (number, isThere) = contents.withLock { contents -> (UInt64, Bool) in
             contents.serial += 1
-            if contents[name]?.takesStreams == true { return (contents.serial, true) }
-            contents.waiting[name, default: [:]][contents.serial] = wake
+            if contents[name]?.interests.contains(interest) == true { return (contents.serial, true) }
+            contents.waiting[name, default: [:]][contents.serial] = (interest, wake)
             return (contents.serial, false)
         }
         if isThere { wake() }

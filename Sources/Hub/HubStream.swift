@@ -66,12 +66,12 @@ final class HubStream: LegOwner {
 
     func begin(on reactor: Reactor) {
         let present = desk.core.directory[client]
-        let isReady = present?.takesStreams == true
+        let isReady = present?.interests.contains(.streams) == true
         if isReady { presence = present }
         perform(session.begin(isDeviceReady: isReady, at: reactor.now), on: reactor)
         guard session.state == .waiting else { return }
         let identifier = self.identifier, mailbox = desk.mailbox
-        waitNumber = desk.core.directory.whenTakingStreams(client) {
+        waitNumber = desk.core.directory.when(.streams, of: client) {
             mailbox.send { reactor in Desk.of(reactor)?.stream(identifier)?.deviceReady(on: reactor) }
         }
     }

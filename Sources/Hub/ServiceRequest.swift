@@ -49,6 +49,9 @@ struct ServiceRequest {
         case ("twins", 4) where segments[2] == "streams": return try openStream(to: try name(segments[1]), segments[3])
         case ("twins", 6) where segments[2] == "modules" && segments[4] == "streams":
             return try openStream(to: try name(segments[1], segments[3]), segments[5])
+        case ("twins", 3) where segments[2] == "methods": return try invokeMethod(of: try name(segments[1]))
+        case ("twins", 5) where segments[2] == "modules" && segments[4] == "methods":
+            return try invokeMethod(of: try name(segments[1], segments[3]))
         case ("streams", 1): return try listStreams()
         case ("streams", 2): return try closeStream(segments[1])
         case ("quotas", 1): return try quotas()

@@ -20,6 +20,7 @@ package enum RegistryError: Error, Equatable, Sendable {
     case policyAlreadyExists(String)
     case preconditionFailed
     case tooManyModules(device: String)
+    case messageTooLarge(String)
     /// The files failed, not the request.
     case store(StoreError)
 
@@ -41,6 +42,7 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .policyAlreadyExists: 409900
         case .preconditionFailed: 412001
         case .tooManyModules: 413003
+        case .messageTooLarge: 413001
         case .store(.diskFull), .store(.mapFull): 503001
         case .store: 500001
         }
@@ -73,6 +75,7 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .policyAlreadyExists: "PolicyAlreadyExists"
         case .preconditionFailed: "PreconditionFailed"
         case .tooManyModules: "TooManyModulesOnDevice"
+        case .messageTooLarge: "MessageTooLarge"
         case .store(.diskFull), .store(.mapFull): "ServiceUnavailable"
         case .store: "ServerError"
         }
@@ -81,7 +84,7 @@ package enum RegistryError: Error, Equatable, Sendable {
     /// What was wrong, for a person; paths of the hub's files only in `description`.
     package var message: String {
         switch self {
-        case .argumentInvalid(let text), .argumentNull(let text), .invalidOperation(let text): text
+        case .argumentInvalid(let text), .argumentNull(let text), .invalidOperation(let text), .messageTooLarge(let text): text
         case .deviceDefinedMultipleTimes(let id): "device \(id) is named more than once"
         case .bulkTooLarge(let count): "\(count) entries in one request, at most 100 are taken"
         case .unauthorized: "Unauthorized"

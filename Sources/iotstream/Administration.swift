@@ -209,6 +209,23 @@ enum Administration {
 
     // MARK: - The hub itself
 
+    /// The running hub, for what only it can do. On the hub's machine a policy of the registry lets us in.
+    func running(_ arguments: Arguments) throws(Failure) -> ServiceClient {
+        switch self {
+        case .service(let client): return client
+        case .state(let registry):
+            let host = try hubHost(arguments)
+            let usable = try asking { () throws(RegistryError) in
+                try registry.policies().first { $0.rights.isSuperset(of: .serviceConnect) }
+            }
+            guard let usable else {
+                throw .refused("no policy may talk to devices", "iotstream policy create NAME --rights ServiceConnect makes one")
+            }
+            let text = try ConnectionStrings.of(policy: usable.json, host: host)
+            return try ServiceClient(connectionString: text, ca: arguments.text("ca"))
+        }
+    }
+
     /// The hub's name for connection strings, with a port when that is not 443.
     ///
     /// - Parameter arguments: `--hostname` decides.

@@ -44,7 +44,7 @@ struct ServiceClient: Sendable {
     ///   - alsoAccepting: statuses besides 2xx whose body is a result.
     func send(
         _ method: String, _ segments: [String], _ body: JSONValue?, ifMatch: String? = nil, query: [(String, String)] = [],
-        alsoAccepting: [Int] = []
+        alsoAccepting: [Int] = [], answerWithinSeconds: Int = 60
     ) throws(Failure) -> JSONValue {
         func encoded(_ text: String) -> String { PercentCoding.encode(text, leaving: .unreserved) }
         let path = segments.map { "/" + encoded($0) }.joined()
@@ -56,7 +56,10 @@ struct ServiceClient: Sendable {
             request.body = body.bytes()
         }
         let answer: HubAnswer
-        do { answer = try HubExchange.perform(request, with: connection.host, through: access) } catch { throw Failure(error) }
+        do {
+            answer = try HubExchange.perform(
+                request, with: connection.host, through: access, answerWithinMilliseconds: answerWithinSeconds * 1000)
+        } catch { throw Failure(error) }
         guard 200..<300 ~= answer.status || alsoAccepting.contains(answer.status) else { throw failure(of: answer) }
         guard !answer.body.isEmpty else { return .null }
         do { return try JSONValue.parse(answer.body) } catch {

@@ -4,8 +4,10 @@ import asyncio
 import threading
 
 import pytest
-from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, X509
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, MethodResponse, X509
 from azure.iot.device import aio, exceptions
+from azure.iot.hub import IoTHubRegistryManager
+from azure.iot.hub.models import CloudToDeviceMethod
 from harness import sas, waiting
 from harness.process import run
 from harness.rest import path
@@ -274,3 +276,39 @@ def test_a_client_that_does_not_trust_the_root_sends_nothing(hub, monkeypatch):
     finally:
         client.shutdown()
     assert state(hub, device) == "Disconnected"
+
+
+@WAYS
+def test_a_direct_method_from_the_service_package(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets)
+    asked = []
+
+    def answer(request):
+        asked.append((request.name, request.payload))
+        client.send_method_response(MethodResponse.create_from_method_request(request, 202, {"seen": request.payload}))
+
+    client.connect()
+    client.on_method_request_received = answer
+    registry = IoTHubRegistryManager.from_connection_string(hub.connection_string())
+    got = registry.invoke_device_method(
+        device.name, CloudToDeviceMethod(method_name="do it", payload={"a": [1]}, connect_timeout_in_seconds=20))
+    assert (got.status, got.payload) == (202, {"seen": {"a": [1]}})
+    assert asked == [("do it", {"a": [1]})]
+    # The package subscribes once; a new connection of the same client must still be asked.
+    client.disconnect()
+    client.connect()
+    got = registry.invoke_device_method(device.name, CloudToDeviceMethod(method_name="again", connect_timeout_in_seconds=20))
+    assert got.status == 202 and asked[-1][0] == "again"
+
+
+def test_a_method_of_a_module(hub, dial):
+    hub.create("of-methods")
+    module = hub.create("of-methods", "mod1")
+    client = dial(module, kind=IoTHubModuleClient)
+    client.connect()
+    client.on_method_request_received = lambda request: client.send_method_response(
+        MethodResponse.create_from_method_request(request, 200, None))
+    registry = IoTHubRegistryManager.from_connection_string(hub.connection_string())
+    got = registry.invoke_device_module_method("of-methods", "mod1", CloudToDeviceMethod(method_name="m", connect_timeout_in_seconds=20))
+    assert (got.status, got.payload) == (200, None)

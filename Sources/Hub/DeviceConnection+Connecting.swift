@@ -1,0 +1,95 @@
+import LinuxIO
+import Registry
+import Wire
+
+/// Who is connected, and what was shown for it.
+struct DeviceAdmission {
+    let principal: DevicePrincipal
+    /// For another look when keys change.
+    let password: [UInt8]?
+    /// The hub's name in the user name.
+    let host: String
+    /// Of this connection in the directory.
+    let serial: UInt64
+    /// Whether the session outlives the connection: clean session 0.
+    let isDurable: Bool
+    /// Silence of the client that ends the connection.
+    let silenceMilliseconds: UInt64
+
+    var name: ClientIdentity { principal.name }
+
+    /// When the token is no longer good even for a clock that is wrong; far from any date when it says so. Seconds since 1970.
+    var credentialEnd: Int64? {
+        guard let expiry = principal.expiry else { return nil }
+        let (end, overflow) = expiry.addingReportingOverflow(SASToken.toleranceSeconds)
+        return overflow ? .max : end
+    }
+}
+
+/// CONNECT, and whether its proof still holds (mqtt-device 3 to 7).
+extension DeviceConnection {
+    /// Seconds of keep-alive that count at most.
+    private static let longestKeepAlive: UInt16 = 1177
+
+    func connect(_ connect: MQTTConnect, on reactor: Reactor) {
+        guard let name = ClientIdentity(clientID: connect.clientID) else { return refuse(.identifierRejected, on: reactor) }
+        let principal: DevicePrincipal, host: String
+        do throws(Refusal) {
+            guard let userName = connect.userName.flatMap({ MQTTUserName($0, clientID: connect.clientID) }), core.answers(to: userName.host)
+            else { throw .wrongAudience }
+            host = userName.host
+            principal = try authenticate(connect.password, as: name)
+        } catch {
+            AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: error)
+            if case .store = error { return refuse(.serverUnavailable, on: reactor) }
+            return refuse(.notAuthorized, on: reactor)
+        }
+        guard !reactor.isDraining else { return refuse(.serverUnavailable, on: reactor) }
+        let stored = try? core.registry.session(name)
+        if !connect.cleanSession {
+            subscriptions = stored?.subscriptions ?? []
+        } else if stored != nil {
+            core.registry.submit(.setSession(name, nil), to: core.writer) { _ in }
+        }
+        let keepAlive = connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive)
+        let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
+        admission = DeviceAdmission(
+            principal: principal, password: connect.password, host: host, serial: serial, isDurable: !connect.cleanSession,
+            silenceMilliseconds: UInt64(keepAlive) * 1500)
+        if let displaced {
+            displaced.mailbox.send { reactor in (reactor.source(displaced.token) as? DeviceConnection)?.cut(.takenOver, on: reactor) }
+        }
+        emit(.connack(sessionPresent: !connect.cleanSession && stored != nil, code: .accepted), on: reactor)
+        AuditLine.connected(principal, peer: peer)
+        heard(on: reactor)
+        checkCredential(on: reactor)  // who was shut out before it was entered was not found here
+        tellInterests()
+    }
+
+    private func authenticate(_ password: [UInt8]?, as name: ClientIdentity) throws(Refusal) -> DevicePrincipal {
+        if let password, !password.isEmpty {
+            return try core.registry.authenticateDevice(
+                token: password.span.bytes.toString(), as: name, hosts: core.names, now: Clock.unixSeconds)
+        }
+        guard let leaf = chain.first else { throw .noCredential }
+        guard let thumbprints = LeafThumbprints(der: leaf, now: Clock.unixSeconds) else { throw .wrongCertificate }
+        return try core.registry.authenticateDevice(sha1: thumbprints.sha1, sha256: thumbprints.sha256, as: name)
+    }
+
+    func isLetIn(by policy: String) -> Bool { admission?.principal.method == .policy(policy) }
+
+    /// Something about the identity or its keys has changed: may it still be here?
+    func checkCredential(on reactor: Reactor) {
+        guard let admission else { return }
+        do throws(Refusal) {
+            let again = try authenticate(admission.password, as: admission.name)
+            if again.generationID != admission.principal.generationID { cut(.disabled, on: reactor) }
+        } catch {
+            switch error {
+            case .store, .expired: break
+            case .unknownIdentity, .disabled: cut(.disabled, on: reactor)
+            default: cut(.revoked, on: reactor)
+            }
+        }
+    }
+}
