@@ -44,6 +44,7 @@ final class ChangeFollower: Source {
                     check { _ in true }
                     checkStreams { _ in true }
                     takeQuotas()
+                    tellDesired()
                     if page.changes.isEmpty { sequence = try core.registry.store.lastSequence() }
                 }
                 for change in page.changes {
@@ -72,7 +73,37 @@ final class ChangeFollower: Source {
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
         case .quotaUpdated: takeQuota(of: change.device)
+        case .twinUpdated where change.aspects.contains(.desired): tellDesired(change)
         default: break
+        }
+    }
+
+    /// Tells a connected device what has become of its desired properties.
+    private func tellDesired(_ change: Change) {
+        guard let name = ClientIdentity(deviceID: change.device, moduleID: change.module.isEmpty ? nil : change.module),
+            let presence = core.directory[name]
+        else { return }
+        do throws(RegistryError) {
+            let known = try core.registry.desiredNotice(of: change)
+            let notice = if let known { known } else { try core.registry.desiredNotice(of: name) }
+            presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.tell(notice, on: reactor) }
+        } catch {
+            if !error.isAbsence { Log.error("twin-unreadable", ["identity": name.clientID, "reason": error.description]) }
+        }
+    }
+
+    /// Tells every connected device all of its desired properties: what changed in them is not known any more.
+    private func tellDesired() {
+        let core = self.core
+        for mailbox in core.mailboxes {
+            mailbox.send { reactor in
+                for case let connection as DeviceConnection in reactor.sources {
+                    guard let name = connection.admission?.name, connection.granted(.desiredProperties) != nil,
+                        let notice = try? core.registry.desiredNotice(of: name)
+                    else { continue }
+                    connection.tell(notice, on: reactor)
+                }
+            }
         }
     }
 

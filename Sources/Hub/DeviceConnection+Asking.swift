@@ -1,5 +1,4 @@
 import Bytes
-import Connections
 import LinuxIO
 import Registry
 import Streams
@@ -7,9 +6,6 @@ import Wire
 
 /// What the hub asks of a device: streams and direct methods (device-streams 4, mqtt-device 13).
 extension DeviceConnection {
-    /// A device that does not read what waits for it is not there.
-    private var isListening: Bool { cutReason == nil && !hasEnded && queuedBytes < Channel.highWater }
-
     // Streams
 
     /// Publishes a request for a stream; false when the device cannot take one.

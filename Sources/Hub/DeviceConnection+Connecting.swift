@@ -33,11 +33,11 @@ extension DeviceConnection {
 
     func connect(_ connect: MQTTConnect, on reactor: Reactor) {
         guard let name = ClientIdentity(clientID: connect.clientID) else { return refuse(.identifierRejected, on: reactor) }
-        let principal: DevicePrincipal, host: String
+        let principal: DevicePrincipal, host: String, model: String?
         do throws(Refusal) {
             guard let userName = connect.userName.flatMap({ MQTTUserName($0, clientID: connect.clientID) }), core.answers(to: userName.host)
             else { throw .wrongAudience }
-            host = userName.host
+            (host, model) = (userName.host, userName.modelID)
             principal = try authenticate(connect.password, as: name)
         } catch {
             AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: error)
@@ -51,6 +51,7 @@ extension DeviceConnection {
         } else if stored != nil {
             core.registry.submit(.setSession(name, nil), to: core.writer) { _ in }
         }
+        if let model, !model.isEmpty { core.registry.submit(.setModel(name, model), to: core.writer) { _ in } }
         let keepAlive = connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive)
         let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
         admission = DeviceAdmission(

@@ -9,17 +9,29 @@ extension DeviceConnection {
         guard let name = admission?.name, publish.qos < .exactlyOnce else {
             return cut(.protocolError, detail: "QoS 2 is not served", on: reactor)
         }
+        let ticket = acknowledgements.expect(publish.packetID)
         do throws(HubTopicError) {
             switch try HubTopic.classify(publish.topic, from: name) {
             case .streamAnswer(let answer):
                 if let answer { answered(answer, on: reactor) }
             case .methodResponse(let status, let rid): answered(status: status, payload: payload, rid: rid, on: reactor)
-            case .telemetry, .twinGet, .twinPatch:
-                return cut(.protocolError, detail: "this hub does not serve telemetry and twins", on: reactor)
+            case .twinGet(let rid): getTwin(rid: rid, on: reactor)
+            case .twinPatch(let rid, let version): return patchTwin(payload, rid: rid, ifVersion: version, ticket, on: reactor)
+            case .telemetry: return cut(.protocolError, detail: "this hub does not serve telemetry", on: reactor)
             }
         } catch {
-            return cut(.protocolError, detail: "publish to a topic that is not the device's: \(error)", on: reactor)
+            guard case .malformedVersion(let rid) = error else {
+                return cut(.protocolError, detail: "publish to a topic that is not the device's: \(error)", on: reactor)
+            }
+            refusePatch(rid: rid, on: reactor)
         }
-        if publish.qos == .atLeastOnce, let id = publish.packetID { emit(.puback(packetID: id), on: reactor) }
+        finish(ticket, on: reactor)
+    }
+
+    /// A publish is done with: acknowledges it once those before it are, and goes on where too many had waited.
+    func finish(_ ticket: DeviceAcknowledgements.Ticket, on reactor: Reactor) {
+        let wasHeld = isHeld
+        for id in acknowledgements.finish(ticket) { emit(.puback(packetID: id), on: reactor) }
+        if wasHeld { goOn(on: reactor) }
     }
 }

@@ -8,7 +8,7 @@ extension DeviceConnection {
     private static let mostSubscriptions = 50
 
     /// Filters of features that this hub does not serve are refused, not silently accepted.
-    private static let served: Set<HubFilter> = [.streamRequests, .streamAnswers, .methods]
+    private static let served: Set<HubFilter> = [.streamRequests, .streamAnswers, .methods, .twinResults, .desiredProperties]
 
     /// Whether the device asked for what this filter brings, and at which quality.
     func granted(_ filter: HubFilter) -> MQTTQoS? {
@@ -47,7 +47,6 @@ extension DeviceConnection {
         }
         subscriptions = next
         isCommitting = true
-        pause(on: reactor)
         let token = self.token, serial = admission.serial, mailbox = reactor.mailbox
         core.registry.submit(.setSession(admission.name, MQTTSession(subscriptions: next)), to: core.writer) { result in
             mailbox.send { reactor in
@@ -57,8 +56,7 @@ extension DeviceConnection {
                 case .success: connection.changed(acknowledgement, on: reactor)
                 case .failure: connection.cut(.protocolError, detail: "the session could not be stored", on: reactor)
                 }
-                connection.processUnwrapped(on: reactor)
-                if !connection.isCommitting { connection.resume(on: reactor) }
+                connection.goOn(on: reactor)
             }
         }
     }

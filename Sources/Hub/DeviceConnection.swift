@@ -8,7 +8,7 @@ import Wire
 /// A device's or module's MQTT connection, plain on the MQTT port or inside a WebSocket on the HTTPS port (mqtt-device 2 to 7).
 ///
 /// Here: packets in and out, silence, and the end. Its parts: who is connected (`+Connecting`), what it listens to (`+Subscribing`), what it
-/// publishes (`+Publishing`), what the hub asks of it (`+Asking`).
+/// publishes (`+Publishing`), its twin (`+Twin`), what the hub asks of it (`+Asking`).
 final class DeviceConnection: Connection {
     /// Why the hub ends a connection; the word goes to the log.
     enum Cut: String {
@@ -27,6 +27,8 @@ final class DeviceConnection: Connection {
     /// A SUBACK waits for the disk, and what is behind it waits too.
     var isCommitting = false
     var questions = DeviceQuestions()
+    var acknowledgements = DeviceAcknowledgements()
+    var outbox = DeviceOutbox()
     private(set) var chain: [[UInt8]] = []
     private var lastHeard: UInt64 = 0
     private(set) var cutReason: Cut?
@@ -78,7 +80,7 @@ final class DeviceConnection: Connection {
     }
 
     /// Goes on with what came in frames and has waited.
-    func processUnwrapped(on reactor: Reactor) {
+    private func processUnwrapped(on reactor: Reactor) {
         guard !framing.packets.isEmpty else { return }
         var held = exchange(&framing.packets, with: ByteQueue())
         let used = held.withBytes { process($0, on: reactor) }
@@ -91,7 +93,7 @@ final class DeviceConnection: Connection {
         let limit = core.limits.packetBytes  // behind a lock: once for all packets of a read
         var used = 0
         do throws(MQTTError) {
-            while used < bytes.byteCount, cutReason == nil, !isCommitting {
+            while used < bytes.byteCount, cutReason == nil, !isHeld {
                 let rest = bytes.extracting(used..<bytes.byteCount)
                 guard case .complete(let packet, let consumed) = try MQTTPacket.parse(rest, limit: limit) else { break }
                 used += consumed
@@ -100,7 +102,18 @@ final class DeviceConnection: Connection {
         } catch {
             cut(.protocolError, detail: "\(error)", on: reactor)
         }
+        if isHeld { pause(on: reactor) }
         return cutReason == nil ? used : bytes.byteCount
+    }
+
+    /// Whether what comes next has to wait.
+    var isHeld: Bool { isCommitting || acknowledgements.isFull }
+
+    /// Goes on after `isHeld` has become false.
+    func goOn(on reactor: Reactor) {
+        guard !isHeld else { return }
+        processUnwrapped(on: reactor)
+        if !isHeld { resume(on: reactor) }
     }
 
     /// - Parameter bytes: begin with the packet's.
@@ -117,7 +130,7 @@ final class DeviceConnection: Connection {
         case .publish(let publish): self.publish(publish, payload: bytes.extracting(publish.payload), on: reactor)
         case .subscribe(let id, let wanted): subscribe(id, wanted, on: reactor)
         case .unsubscribe(let id, let filters): unsubscribe(id, filters, on: reactor)
-        case .puback: break  // nothing of ours goes out at QoS 1 yet
+        case .puback(let id): _ = outbox.acknowledged(id)
         case .disconnect: cut(.said, on: reactor)
         default: cut(.protocolError, detail: "a packet that a client does not send now", on: reactor)
         }
@@ -127,6 +140,9 @@ final class DeviceConnection: Connection {
     func emit(_ packet: MQTTPacket, payload: RawSpan = RawSpan(), on reactor: Reactor) {
         send(on: reactor) { framing.append(packet, payload: payload, to: &$0) }
     }
+
+    /// A device that does not read what waits for it is not there.
+    var isListening: Bool { cutReason == nil && !hasEnded && queuedBytes < Channel.highWater }
 
     // Time
 

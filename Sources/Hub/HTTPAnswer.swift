@@ -34,14 +34,22 @@ struct HTTPAnswer: Sendable {
 
     /// The structured form: `Message` is itself JSON text (device-streams 3.5).
     init(code: Int, errorName: String, message: String, timeoutSeconds: Int? = nil) {
-        let now = Timestamp.now.description
-        var inner: JSONValue = [
-            "errorCode": .integer(Int64(code)), "trackingId": .string("\(Self.trackingID())-TimeStamp:\(now)"), "message": .string(message),
-        ]
-        if let timeoutSeconds { inner["info"] = ["timeout": .string(Self.clock(timeoutSeconds))] }
-        inner["timestampUtc"] = .string(now)
+        let inner = Self.detail(code: code, message: message, info: timeoutSeconds.map { ["timeout": .string(Self.clock($0))] })
         self.init(status: code / 1000, json: ["Message": .string(inner.text()), "ExceptionMessage": ""])
         headers.add("iothub-errorcode", errorName)
+    }
+
+    /// An error as an object, which a device gets as it is (mqtt-device 12.2).
+    static func detail(_ error: RegistryError) -> JSONValue { detail(code: error.code, message: error.message) }
+
+    private static func detail(code: Int, message: String, info: JSONValue? = nil) -> JSONValue {
+        let now = Timestamp.now.description
+        var detail: JSONValue = [
+            "errorCode": .integer(Int64(code)), "trackingId": .string("\(trackingID())-TimeStamp:\(now)"), "message": .string(message),
+        ]
+        if let info { detail["info"] = info }
+        detail["timestampUtc"] = .string(now)
+        return detail
     }
 
     /// What the service is told of a stream's beginning.

@@ -24,6 +24,12 @@ extension Registry {
         }
     }
 
+    /// All of the desired properties, as a device is told of a replacement: for one that may have missed changes.
+    package func desiredNotice(of name: ClientIdentity) throws(RegistryError) -> DesiredNotice {
+        let desired = try read { transaction throws(RegistryError) in try Self.twin(name, in: transaction).desired }
+        return DesiredNotice(version: desired.version, members: desired.content)
+    }
+
     // MARK: - Inside a transaction
 
     static func twin(_ name: ClientIdentity, in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> Twin {

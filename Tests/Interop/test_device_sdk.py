@@ -1,13 +1,14 @@
 """azure-iot-device, as it comes from PyPI: connect, be refused, be displaced, renew."""
 
 import asyncio
+import queue
 import threading
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, MethodResponse, X509
 from azure.iot.device import aio, exceptions
 from azure.iot.hub import IoTHubRegistryManager
-from azure.iot.hub.models import CloudToDeviceMethod
+from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from harness import sas, waiting
 from harness.process import run
 from harness.rest import path
@@ -312,3 +313,26 @@ def test_a_method_of_a_module(hub, dial):
     registry = IoTHubRegistryManager.from_connection_string(hub.connection_string())
     got = registry.invoke_device_module_method("of-methods", "mod1", CloudToDeviceMethod(method_name="m", connect_timeout_in_seconds=20))
     assert (got.status, got.payload) == (200, None)
+
+
+@WAYS
+def test_the_twin(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets)
+    patches = queue.Queue()
+    client.connect()
+    assert client.get_twin() == {"desired": {"$version": 1}, "reported": {"$version": 1}}
+    client.patch_twin_reported_properties({"temperature": 21.5, "nested": {"a": [1, "ü"]}})
+    client.on_twin_desired_properties_patch_received = patches.put
+    registry = IoTHubRegistryManager.from_connection_string(hub.connection_string())
+    twin = registry.update_twin(device.name, Twin(properties=TwinProperties(desired={"speed": 7, "never": None})), None)
+    assert twin.properties.reported["nested"] == {"a": [1, "ü"]}
+    assert patches.get(timeout=10) == {"speed": 7, "never": None, "$version": 2}
+    # What changed while it was away comes to it after it is back: the package reads the twin again by itself.
+    client.disconnect()
+    registry.update_twin(device.name, Twin(properties=TwinProperties(desired={"speed": 8})), None)
+    client.connect()
+    assert patches.get(timeout=10)["speed"] == 8
+    assert client.get_twin()["desired"] == {"speed": 8, "$version": 3}
+    with pytest.raises(exceptions.ClientError):
+        client.patch_twin_reported_properties({"a b": 1})
