@@ -15,6 +15,8 @@ enum DeviceCommand {
         subcommands: [create, show, list, delete, enable, disable, rotateKey, connectionString, importCommand, exportCommand],
         examples: [
             Example("iotstream device create press-17", "creates a device and prints its connection string"),
+            Example(
+                "iotstream device list --query \"SELECT * FROM devices WHERE tags.plant = 'R43'\"", "finds devices by their twins"),
             Example("iotstream device disable press-17 --reason stolen", "keeps it out, and cuts its connection within a second"),
         ])
 
@@ -91,14 +93,28 @@ enum DeviceCommand {
         try IdentityListing.show(try Administration.find(arguments).identity(name), arguments)
     }
 
-    private static let list = Command(name: "list", summary: "lists the devices", run: runList)
+    private static let list = Command(
+        name: "list", summary: "lists the devices, or what a query finds",
+        options: [.value("query", "SQL", "a query over twins, see iotstream-query(7); over REST it needs ServiceConnect")], run: runList)
 
     @Sendable private static func runList(_ arguments: Arguments) throws(Failure) {
+        if let query = arguments.text("query") { return try runQuery(query, arguments) }
         var listing = IdentityListing(arguments)
         do throws(Failure) {
             try Administration.find(arguments).forEachDevice { document throws(Failure) in try listing.add(document) }
         } catch {
             if !listing.isEmpty { try listing.finish() }  // a result, as far as it goes
+            throw error
+        }
+        try listing.finish()
+    }
+
+    private static func runQuery(_ query: String, _ arguments: Arguments) throws(Failure) {
+        var listing = QueryListing(arguments)
+        do throws(Failure) {
+            try Administration.find(arguments).forEachPage(of: query) { rows throws(Failure) in listing.add(rows) }
+        } catch {
+            if !listing.isEmpty { try listing.finish() }
             throw error
         }
         try listing.finish()

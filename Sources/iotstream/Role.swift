@@ -13,8 +13,8 @@ enum Role {
     static let all: [Command] = [
         HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
         KnownDevicesRole.command, BenchRole.command, CertRole.command,
-        DeviceCommand.command, ModuleCommand.command, MethodCommand.command, QuotaCommand.command, PolicyCommand.command,
-        SASCommand.command,
+        DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, QuotaCommand.command,
+        PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]
     /// Roles with a symlink of their own, `iotstream-NAME`.

@@ -46,11 +46,33 @@ struct ServiceClient: Sendable {
         _ method: String, _ segments: [String], _ body: JSONValue?, ifMatch: String? = nil, query: [(String, String)] = [],
         alsoAccepting: [Int] = [], answerWithinSeconds: Int = 60
     ) throws(Failure) -> JSONValue {
+        try document(
+            in: try exchange(
+                method, segments, body, ifMatch: ifMatch, query: query, alsoAccepting: alsoAccepting,
+                answerWithinSeconds: answerWithinSeconds))
+    }
+
+    /// One page of a query's answer.
+    func query(_ text: String, rows: Int, continuation: String?) throws(Failure) -> QueryRows {
+        var headers = [("x-ms-max-item-count", String(rows))]
+        if let continuation { headers.append(("x-ms-continuation", continuation)) }
+        let answer = try exchange("POST", ["devices", "query"], ["query": .string(text)], headers: headers)
+        let next = answer.headers["x-ms-continuation"]
+        return QueryRows(
+            kind: answer.headers["x-ms-item-type"] ?? "Raw", items: try document(in: answer).array ?? [],
+            continuation: next?.isEmpty == false ? next : nil)
+    }
+
+    private func exchange(
+        _ method: String, _ segments: [String], _ body: JSONValue?, ifMatch: String? = nil, query: [(String, String)] = [],
+        headers: [(String, String)] = [], alsoAccepting: [Int] = [], answerWithinSeconds: Int = 60
+    ) throws(Failure) -> HubAnswer {
         func encoded(_ text: String) -> String { PercentCoding.encode(text, leaving: .unreserved) }
         let path = segments.map { "/" + encoded($0) }.joined()
         let items = ([Self.version] + query).map { "\($0.0)=\(encoded($0.1))" }.joined(separator: "&")
         var request = HubRequest(method, "\(path)?\(items)", headers: ["Accept": "application/json", "Authorization": try token()])
         if let ifMatch { request.headers.add("If-Match", ifMatch == "*" ? "*" : "\"\(ifMatch)\"") }
+        for (name, value) in headers { request.headers.add(name, value) }
         if let body {
             request.headers.add("Content-Type", "application/json; charset=utf-8")
             request.body = body.bytes()
@@ -61,6 +83,10 @@ struct ServiceClient: Sendable {
                 request, with: connection.host, through: access, answerWithinMilliseconds: answerWithinSeconds * 1000)
         } catch { throw Failure(error) }
         guard 200..<300 ~= answer.status || alsoAccepting.contains(answer.status) else { throw failure(of: answer) }
+        return answer
+    }
+
+    private func document(in answer: HubAnswer) throws(Failure) -> JSONValue {
         guard !answer.body.isEmpty else { return .null }
         do { return try JSONValue.parse(answer.body) } catch {
             throw .unreachable("\(connection.host) does not answer as a hub: \(error)", "is this the right host and port?")

@@ -112,16 +112,35 @@ enum Transfer {
                 }
             } catch { throw failure ?? Failure(error) }
         case .service(let client):
+            var seesTwins = true
             try hub.forEachDevice { device throws(Failure) in
                 guard let id = device["deviceId"]?.string else { return }
-                try body(line(of: device))
-                for module in try client.get(["devices", id, "modules"]).array ?? [] { try body(line(of: module)) }
+                let modules = try client.get(["devices", id, "modules"]).array ?? []
+                for document in [device] + modules {
+                    let twin = seesTwins ? try twin(of: document, hub) : nil
+                    if seesTwins, twin == nil {
+                        seesTwins = false
+                        Output.warn(role: "device", "without twins: the policy lacks ServiceConnect")
+                    }
+                    try body(line(of: document, twin))
+                }
             }
         }
     }
 
-    /// A document of the service API in the form of an import line.
-    private static func line(of document: JSONValue) -> [UInt8] {
+    /// Nil when the policy may not see twins.
+    private static func twin(of document: JSONValue, _ hub: Administration) throws(Failure) -> JSONValue? {
+        let module = document["moduleId"]?.string.flatMap { $0.isEmpty ? nil : $0 }
+        do throws(Failure) {
+            return try hub.twin(try .device(document["deviceId"]?.string ?? "", module: module))
+        } catch {
+            if error.exitCode == EX_NOPERM { return nil }
+            throw error
+        }
+    }
+
+    /// A document of the service API, and its twin, in the form of an import line.
+    private static func line(of document: JSONValue, _ twin: JSONValue?) -> [UInt8] {
         var line = JSONObject()
         line["id"] = document["deviceId"] ?? .null
         line["moduleId"] = document["moduleId"]
@@ -129,6 +148,10 @@ enum Transfer {
         line["importMode"] = "createOrUpdate"
         for key in ["status", "statusReason", "authentication", "capabilities", "deviceScope", "parentScopes", "managedBy"] {
             line[key] = document[key]
+        }
+        if let twin {
+            line["tags"] = twin["tags"] ?? [:]
+            line["properties"] = twin["properties"]
         }
         return JSONValue.object(line).bytes() + [UInt8(ascii: "\n")]
     }

@@ -5,7 +5,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.path.abspath(os.environ.get("IOTSTREAM_BINARY") or ROOT / ".build/debug/iotstream")
-ROLES_WITH_COMMANDS = ["device", "module", "policy", "stream", "request", "cert"]
+ROLES_WITH_COMMANDS = ["device", "module", "twin", "policy", "stream", "request", "cert"]
 
 
 def run(*words, environment=None, **options):

@@ -6,7 +6,8 @@ import os
 
 import pytest
 from azure.iot.hub import IoTHubRegistryManager
-from azure.iot.hub.models import AuthenticationMechanism, ExportImportDevice, SymmetricKey
+from azure.iot.hub.models import (
+    AuthenticationMechanism, ExportImportDevice, QuerySpecification, SymmetricKey, Twin, TwinProperties)
 from harness.rest import path
 from msrest.exceptions import HttpOperationError
 
@@ -277,3 +278,92 @@ def test_a_certificate_that_is_not_trusted(hub, registry, monkeypatch, name):
         stranger.create_device_with_sas(name, None, None, "enabled")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(hub.ca))
     refused(404, "Not Found", registry.get_device, name)
+
+
+# --- twins --------------------------------------------------------------------------------------------------------
+
+
+def wish(tags=None, desired=None, etag=None):
+    return Twin(tags=tags, properties=None if desired is None else TwinProperties(desired=desired), etag=etag)
+
+
+def test_a_twin_from_its_first_day_on(registry, name):
+    made = registry.create_device_with_sas(name, None, None, "enabled")
+    twin = registry.get_twin(name)
+    assert (twin.device_id, twin.etag, twin.version, twin.device_etag) == (name, "AAAAAAAAAAE=", 2, made.etag)
+    assert (twin.status, twin.connection_state, twin.authentication_type) == ("enabled", "Disconnected", "sas")
+    assert twin.tags is None and twin.properties.desired["$version"] == 1 and twin.properties.reported["$version"] == 1
+    assert twin.cloud_to_device_message_count == 0 and twin.capabilities.iot_edge is False
+    assert not twin.additional_properties or set(twin.additional_properties) <= {"modelId"}
+
+    changed = registry.update_twin(name, wish({"plant": "R43", "gone": None}, {"speed": {"low": 1, "high": 9}}), twin.etag)
+    assert changed.tags == {"plant": "R43"} and changed.properties.desired["speed"] == {"low": 1, "high": 9}
+    assert changed.etag == "AAAAAAAAAAI=" and changed.version == 3 and changed.properties.desired["$version"] == 2
+    changed = registry.update_twin(name, wish(desired={"speed": {"low": None}}))
+    assert changed.properties.desired["speed"] == {"high": 9} and changed.tags == {"plant": "R43"}
+    assert changed.properties.desired["$metadata"]["speed"]["$lastUpdatedVersion"] == 3
+    assert registry.get_twin(name).as_dict() == changed.as_dict()
+
+    replaced = registry.replace_twin(name, wish(desired={"only": True}))
+    assert replaced.tags is None and {key for key in replaced.properties.desired if key[0] != "$"} == {"only"}
+
+
+def test_a_twin_that_was_read_can_be_written_back(registry, name):
+    registry.create_device_with_sas(name, None, None, "enabled")
+    twin = registry.update_twin(name, wish({"a": 1}, {"b": 2}))
+    twin.tags["a"] = 5
+    changed = registry.replace_twin(name, twin, twin.etag)
+    assert changed.tags == {"a": 5} and changed.properties.desired["b"] == 2
+
+
+def test_whoever_comes_late_with_a_twins_etag_is_refused(registry, name):
+    registry.create_device_with_sas(name, None, None, "enabled")
+    old = registry.get_twin(name)
+    registry.update_twin(name, wish({"a": 1}), old.etag)
+    refused(412, "Precondition Failed", registry.update_twin, name, wish({"a": 2}), old.etag)
+    refused(412, "Precondition Failed", registry.replace_twin, name, wish({"a": 2}), old.etag)
+    assert registry.get_twin(name).tags == {"a": 1}
+    refused(400, "Bad Request", registry.update_twin, name, wish({"a b": 1}))
+    refused(404, "Not Found", registry.get_twin, name + "-nobody")
+    refused(404, "Not Found", registry.update_twin, name + "-nobody", wish({"a": 1}))
+
+
+def test_twins_of_modules(registry, name):
+    registry.create_device_with_sas(name, None, None, "enabled")
+    registry.create_module_with_sas(name, "mod1", "", None, None)
+    twin = registry.get_module_twin(name, "mod1")
+    assert (twin.device_id, twin.module_id, twin.version) == (name, "mod1", 2)
+    changed = registry.update_module_twin(name, "mod1", wish({"m": 1}, {"d": 1}), twin.etag)
+    assert changed.tags == {"m": 1} and registry.get_twin(name).tags is None
+    refused(412, "Precondition Failed", registry.update_module_twin, name, "mod1", wish({"m": 2}), twin.etag)
+    assert registry.replace_module_twin(name, "mod1", wish({"n": 1})).tags == {"n": 1}
+    refused(404, "Not Found", registry.get_module_twin, name, "mod2")
+
+
+# --- queries ------------------------------------------------------------------------------------------------------
+
+
+def test_queries_and_their_pages(registry, name):
+    names = [f"{name}-{number:03d}" for number in range(100)]
+    made = registry.bulk_create_or_update_devices(
+        [ExportImportDevice(id=one, import_mode="create", status="enabled", tags={"of": name, "number": number}) for number, one in enumerate(names)])
+    assert made.is_successful, made.errors
+    try:
+        found, pages, token = [], 0, None
+        while True:
+            page = registry.query_iot_hub(QuerySpecification(query=f"SELECT * FROM devices WHERE tags.of = '{name}'"), token, 30)
+            found += page.items
+            pages += 1
+            token = page.continuation_token
+            if not token:
+                break
+        assert [twin.device_id for twin in found] == names and pages == 4
+        assert found[7].tags == {"of": name, "number": 7} and found[7].properties.desired["$version"] == 1
+
+        page = registry.query_iot_hub(QuerySpecification(query=f"SELECT COUNT() AS n FROM devices WHERE tags.of = '{name}'"))
+        assert page.items[0].additional_properties == {"n": 100}
+        page = registry.query_iot_hub(QuerySpecification(query=f"SELECT deviceId, tags.number FROM devices WHERE deviceId = '{names[3]}'"))
+        assert (page.items[0].device_id, page.items[0].additional_properties) == (names[3], {"number": 3})
+        refused(400, "Bad Request", registry.query_iot_hub, QuerySpecification(query="SELECT * FROM nowhere"))
+    finally:
+        registry.bulk_create_or_update_devices([ExportImportDevice(id=one, import_mode="delete") for one in names])
