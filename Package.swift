@@ -50,6 +50,7 @@ let fuzzers: [Target] = [
     fuzzer("config", in: "Configuration"),
     fuzzer("json", in: "JSON"),
     fuzzer("query", in: "Query", of: "Query"),
+    fuzzer("twin", in: "Twin", of: "Registry"),
     fuzzer("known-devices", in: "KnownDevices", of: "Trust"),
     fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
     fuzzer("paths", in: "Paths", of: "Trust"),

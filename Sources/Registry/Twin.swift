@@ -24,7 +24,7 @@ package struct Twin: Equatable, Sendable {
     /// A new twin. Nulls in its first contents are left out.
     ///
     /// - Throws: `argumentInvalid` when the contents break a rule.
-    init(tags: JSONObject = JSONObject(), desired: JSONObject = JSONObject(), now: Timestamp) throws(RegistryError) {
+    package init(tags: JSONObject = JSONObject(), desired: JSONObject = JSONObject(), now: Timestamp) throws(RegistryError) {
         (number, version, modelID) = (1, 2, "")
         let stamp = TwinStamp(now, version: nil)
         self.tags = try TwinRules.tags.merged(JSONObject(), tags)
@@ -36,7 +36,7 @@ package struct Twin: Equatable, Sendable {
     ///
     /// - Returns: what is to be told to a connected device, when desired properties were written; nil, too, when nothing was.
     /// - Throws: `argumentInvalid`; nothing was changed then.
-    mutating func apply(_ change: TwinChange, now: Timestamp) throws(RegistryError) -> DesiredNotice? {
+    package mutating func apply(_ change: TwinChange, now: Timestamp) throws(RegistryError) -> DesiredNotice? {
         guard !change.isEmpty else { return nil }
         var changed = self
         switch change.tags {
@@ -68,7 +68,7 @@ package struct Twin: Equatable, Sendable {
     /// Merges into the reported properties as the device says.
     ///
     /// - Parameter expected: the section's version that the device goes by; another one is `preconditionFailed`.
-    mutating func report(_ patch: JSONObject, ifVersion expected: Int64?, now: Timestamp) throws(RegistryError) {
+    package mutating func report(_ patch: JSONObject, ifVersion expected: Int64?, now: Timestamp) throws(RegistryError) {
         if let expected, expected != reported.version { throw .preconditionFailed }
         reported = try reported.merged(with: TwinChange.bare(patch), TwinRules.reported, TwinStamp(now, version: nil))
         version = version &+ 1
@@ -76,7 +76,7 @@ package struct Twin: Equatable, Sendable {
 }
 
 extension Twin {
-    var record: [UInt8] {
+    package var record: [UInt8] {
         let record: JSONValue = [
             "etag": .string(etag), "version": .integer(version), "modelId": .string(modelID), "tags": .object(tags),
             "properties": ["desired": .object(desired.members), "reported": .object(reported.members)],
@@ -85,7 +85,7 @@ extension Twin {
     }
 
     /// Nil when the record is none.
-    init?(record: RawSpan) {
+    package init?(record: RawSpan) {
         guard let json = try? JSONValue.parse(record), let version = json["version"]?.integer,
             let etag = json["etag"]?.string.flatMap({ Base64.decode($0) }), etag.count == 8,
             let desired = json["properties"]?["desired"].flatMap({ TwinSection(record: $0) }),
