@@ -109,7 +109,7 @@ let package = Package(
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Query", with: ["Wire"]),
-        tests(of: "Registry", with: ["Store", "Wire", "LinuxIO"]),
+        tests(of: "Registry", with: ["Query", "Store", "Wire", "LinuxIO"]),
     ] + (fuzzing ? fuzzers : []),
     swiftLanguageModes: [.v6]
 )

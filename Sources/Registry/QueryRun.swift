@@ -55,8 +55,18 @@ package struct QueryRun: Sendable {
         _ text: String, rows: Int? = nil, continuation: String? = nil,
         live: @escaping @Sendable (ClientIdentity) -> LiveState? = { _ in nil }
     ) throws(RegistryError) {
-        self.live = live
+        let query: Query
         do { query = try Query(parsing: text) } catch { throw .argumentInvalid("BadRequest; the query is wrong \(error)") }
+        try self.init(query, of: text, rows: rows, continuation: continuation, live: live)
+    }
+
+    /// The same of what was read before: of a job's or a configuration's condition, which makes whole twins.
+    package init(
+        _ query: Query, of text: String, rows: Int? = nil, continuation: String? = nil,
+        live: @escaping @Sendable (ClientIdentity) -> LiveState? = { _ in nil }
+    ) throws(RegistryError) {
+        self.query = query
+        self.live = live
         digest = QueryDigest.of(text)
         scope = query.scope
         sight = QuerySight(query)

@@ -1,7 +1,8 @@
+import Query
 import Wire
 
 /// A twin with the identity that it belongs to: what the service API shows (service-rest 9.1).
-package struct TwinDocument: Equatable, Sendable {
+package struct TwinDocument: Equatable, Sendable, QueryDocument {
     package let identity: Identity
     /// For a module: its device, whose status is its own. For a device: itself.
     package let device: Identity
@@ -17,6 +18,15 @@ package struct TwinDocument: Equatable, Sendable {
             document[member] = Self.member(member, identity: identity, device: device, twin: twin, live: live)
         }
         return .object(document)
+    }
+
+    /// For conditions: one member, without what only a running hub knows.
+    package func member(_ root: String) -> JSONValue? {
+        switch root {
+        case "deviceId": .string(identity.name.deviceID)
+        case "moduleId": identity.name.moduleID.map { .string($0) }
+        default: Self.member(root, identity: identity, device: device, twin: twin, live: nil)
+        }
     }
 
     private static let members = [

@@ -1,3 +1,4 @@
+import Query
 import Registry
 import Testing
 import Wire
@@ -131,6 +132,18 @@ import Wire
         let error = #expect(throws: RegistryError.self) { try page("SELECT * FROM devices WHERE tags.a ==") }
         #expect(error?.httpStatus == 400)
         #expect(error?.message.contains("at character 37") == true)
+    }
+
+    @Test func findsWhomAConditionAloneMeans() throws {
+        try fill(20)
+        let text = "deviceId IN ['d0003', 'd0004'] AND tags.parity = 'odd'"
+        let query = try #require(try Query.parse(condition: text))
+        var run = try QueryRun(query, of: text)
+        #expect(ids(try run.wholePage(in: hub.registry).items) == ["d0003"])
+        for (name, isMeant) in [("d0003", true), ("d0004", false)] {
+            let twin = try hub.registry.twin(id(name))
+            #expect(query.matches(twin) == isMeant)
+        }
     }
 
     @Test func looksAtTheRunningHub() throws {
