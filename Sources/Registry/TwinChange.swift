@@ -29,10 +29,11 @@ package struct TwinChange: Equatable, Sendable {
     /// The body of a PUT: both sections become what it says, and a section that it does not name becomes empty.
     package init(replacement json: JSONValue) throws(RegistryError) {
         let (tags, desired) = try Self.sections(json)
-        for part in [try Self.part(tags, "tags"), try Self.part(desired, "properties.desired")].enumerated() {
-            let content: JSONObject = if case .merge(let content)? = part.element { content } else { JSONObject() }
-            if part.offset == 0 { self.tags = .replace(content) } else { self.desired = .replace(content) }
-        }
+        try self.init(tags: Self.whole(tags, "tags"), desired: Self.whole(desired, "properties.desired"))
+    }
+
+    private static func whole(_ value: JSONValue?, _ name: String) throws(RegistryError) -> Part {
+        if case .merge(let content)? = try part(value, name) { .replace(content) } else { .replace(JSONObject()) }
     }
 
     private static func sections(_ json: JSONValue) throws(RegistryError) -> (JSONValue?, JSONValue?) {
