@@ -45,6 +45,7 @@ final class ChangeFollower: Source {
                     checkStreams { _ in true }
                     takeQuotas()
                     tellDesired()
+                    deliver()
                     if page.changes.isEmpty { sequence = try core.registry.store.lastSequence() }
                 }
                 for change in page.changes {
@@ -73,6 +74,7 @@ final class ChangeFollower: Source {
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
         case .quotaUpdated: takeQuota(of: change.device)
+        case .messageQueued: deliver(to: change.device)
         case .twinUpdated where change.aspects.contains(.desired): tellDesired(change)
         default: break
         }
@@ -103,6 +105,20 @@ final class ChangeFollower: Source {
                     else { continue }
                     connection.tell(notice, on: reactor)
                 }
+            }
+        }
+    }
+
+    /// A message waits for a device: it may be there.
+    private func deliver(to device: String) {
+        guard let name = ClientIdentity(deviceID: device), let presence = core.directory[name] else { return }
+        presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.deliver(on: reactor) }
+    }
+
+    private func deliver() {
+        for mailbox in core.mailboxes {
+            mailbox.send { reactor in
+                for case let connection as DeviceConnection in reactor.sources { connection.deliver(on: reactor) }
             }
         }
     }

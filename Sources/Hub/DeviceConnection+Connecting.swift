@@ -65,16 +65,16 @@ extension DeviceConnection {
         heard(on: reactor)
         checkCredential(on: reactor)  // who was shut out before it was entered was not found here
         tellInterests()
+        deliver(on: reactor)
     }
 
     private func authenticate(_ password: [UInt8]?, as name: ClientIdentity) throws(Refusal) -> DevicePrincipal {
+        var token: String?
         if let password, !password.isEmpty {
-            return try core.registry.authenticateDevice(
-                token: password.span.bytes.toString(), as: name, hosts: core.names, now: Clock.unixSeconds)
+            token = password.span.bytes.toString()
+            if token == nil { throw .malformedToken }
         }
-        guard let leaf = chain.first else { throw .noCredential }
-        guard let thumbprints = LeafThumbprints(der: leaf, now: Clock.unixSeconds) else { throw .wrongCertificate }
-        return try core.registry.authenticateDevice(sha1: thumbprints.sha1, sha256: thumbprints.sha256, as: name)
+        return try core.authenticate(name, token: token, chain: chain)
     }
 
     func isLetIn(by policy: String) -> Bool { admission?.principal.method == .policy(policy) }

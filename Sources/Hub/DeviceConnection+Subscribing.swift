@@ -8,7 +8,7 @@ extension DeviceConnection {
     private static let mostSubscriptions = 50
 
     /// Filters of features that this hub does not serve are refused, not silently accepted.
-    private static let served: Set<HubFilter> = [.streamRequests, .streamAnswers, .methods, .twinResults, .desiredProperties]
+    private static let served: Set<HubFilter> = [.streamRequests, .streamAnswers, .methods, .twinResults, .desiredProperties, .devicebound]
 
     /// Whether the device asked for what this filter brings, and at which quality.
     func granted(_ filter: HubFilter) -> MQTTQoS? {
@@ -64,6 +64,7 @@ extension DeviceConnection {
     private func changed(_ acknowledgement: MQTTPacket, on reactor: Reactor) {
         emit(acknowledgement, on: reactor)
         tellInterests()
+        deliver(on: reactor)
     }
 
     /// Tells the directory what the device can be asked.

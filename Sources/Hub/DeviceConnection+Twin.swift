@@ -56,18 +56,20 @@ extension DeviceConnection {
     /// A patch whose `$version` is no number.
     func refusePatch(rid: String, on reactor: Reactor) { tellTwin(.argumentInvalid("$version is no number"), rid: rid, on: reactor) }
 
-    /// Publishes to the device; left out when at QoS 1 too much is unacknowledged.
+    /// Publishes to the device; false and left out when at QoS 1 too much is unacknowledged.
+    @discardableResult
     func publish(
         _ publication: HubPublication, _ payload: [UInt8], _ qos: MQTTQoS, _ delivery: DeviceOutbox.Delivery, on reactor: Reactor
-    ) {
-        guard let client = admission?.name else { return }
+    ) -> Bool {
+        guard let client = admission?.name else { return false }
         var packetID: UInt16?
         if qos == .atLeastOnce {
             packetID = outbox.send(delivery)
-            if packetID == nil { return }
+            if packetID == nil { return false }
         }
         emit(
             .publish(MQTTPublish(topic: publication.topic(for: client), qos: qos, packetID: packetID)), payload: payload.span.bytes,
             on: reactor)
+        return true
     }
 }

@@ -8,7 +8,8 @@ import Wire
 /// A device's or module's MQTT connection, plain on the MQTT port or inside a WebSocket on the HTTPS port (mqtt-device 2 to 7).
 ///
 /// Here: packets in and out, silence, and the end. Its parts: who is connected (`+Connecting`), what it listens to (`+Subscribing`), what it
-/// publishes (`+Publishing`), its twin (`+Twin`), what the hub asks of it (`+Asking`).
+/// publishes (`+Publishing`), its twin (`+Twin`), messages to it (`+Messages`), what
+/// the hub asks of it (`+Asking`).
 final class DeviceConnection: Connection {
     /// Why the hub ends a connection; the word goes to the log.
     enum Cut: String {
@@ -130,7 +131,7 @@ final class DeviceConnection: Connection {
         case .publish(let publish): self.publish(publish, payload: bytes.extracting(publish.payload), on: reactor)
         case .subscribe(let id, let wanted): subscribe(id, wanted, on: reactor)
         case .unsubscribe(let id, let filters): unsubscribe(id, filters, on: reactor)
-        case .puback(let id): _ = outbox.acknowledged(id)
+        case .puback(let id): acknowledged(id, on: reactor)
         case .disconnect: cut(.said, on: reactor)
         default: cut(.protocolError, detail: "a packet that a client does not send now", on: reactor)
         }
@@ -198,6 +199,7 @@ final class DeviceConnection: Connection {
             return
         }
         core.directory.leave(admission.name, serial: admission.serial)
+        core.abandonMessages(of: admission.name.deviceID, heldBy: .connection(admission.serial))
         Log.info("device-disconnected", ["identity": admission.name.clientID, "reason": reason, "detail": detail])
         self.admission = nil
     }

@@ -4,6 +4,8 @@ struct DeviceOutbox {
     enum Delivery {
         /// Nobody waits for it.
         case notice
+        /// A message of the device's queue, by its number.
+        case message(UInt64)
     }
 
     /// Unacknowledged packets at most.

@@ -27,6 +27,8 @@ final class HTTPConnection: Connection {
     private(set) var serial = 0
     /// The stream whose opening is being answered.
     private var stream: HubStream?
+    /// Certificates that the client has shown, leaf first, DER.
+    private(set) var chain: [[UInt8]] = []
 
     init(_ channel: consuming Channel, core: HubCore) {
         self.core = core
@@ -37,6 +39,7 @@ final class HTTPConnection: Connection {
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive(idleSeconds: 30, intervalSeconds: 5)
+        chain = channel.peerChain
         // A client may keep a connection ready for its first request as well as for its next one.
         reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
     }

@@ -16,6 +16,8 @@ final class HubCore: Sendable {
     let files: Worker
     let queries: QueryDesk
     let directory = Directory()
+    let locks = MessageLocks()
+    let feedback = FeedbackLocks()
     let tickets = TLSTicketKeys()
     /// The worker reactors, in order; a stream's home is an index here.
     let mailboxes: [Mailbox]
@@ -66,6 +68,13 @@ final class HubCore: Sendable {
 
     /// The hub's short name: the first label of its first name.
     var shortName: String { names.first.map { String($0.prefix { $0 != "." }) } ?? "hub" }
+
+    /// What the service API shows of an identity that only a running hub knows.
+    func liveState(_ name: ClientIdentity) -> LiveState {
+        var state = directory.liveState(name)
+        if name.moduleID == nil { state.cloudToDeviceMessageCount = (try? registry.messageCount(of: name.deviceID)) ?? 0 }
+        return state
+    }
 
     // Counting
 

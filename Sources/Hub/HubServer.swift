@@ -102,6 +102,7 @@ final class HubServer {
     private func start(on reactor: Reactor, reload: @escaping () throws(Failure) -> (HubConfiguration, TLSContext)) throws {
         let core = self.core
         _ = try ChangeFollower(core: core, on: reactor)
+        _ = MessageSweeper(core: core, on: reactor)
         let watch = try DirectoryWatch(on: reactor) { path, change, _ in
             guard change == .removed, let name = path.split(separator: "/").last, let stream = StreamIdentifier(String(name)),
                 stream.home < core.mailboxes.count

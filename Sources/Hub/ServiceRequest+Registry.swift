@@ -6,7 +6,7 @@ extension ServiceRequest {
     private var condition: IfMatch { IfMatch(header: head.headers["If-Match"]) }
 
     private func document(_ identity: Identity) -> HTTPAnswer {
-        HTTPAnswer(json: identity.document(live: core.directory.liveState(identity.name)), etag: identity.etag)
+        HTTPAnswer(json: identity.document(live: core.liveState(identity.name)), etag: identity.etag)
     }
 
     func devices() throws(Problem) -> HTTPAnswer? {
@@ -25,7 +25,7 @@ extension ServiceRequest {
         try authorize(.registryRead)
         let top = head.queryValue("top").flatMap { Int($0) } ?? 1000
         let found = try reading { () throws(RegistryError) in try registry.devices(top: (1...1000).contains(top) ? top : 1000) }
-        return HTTPAnswer(json: .array(found.map { $0.document(live: core.directory.liveState($0.name)) }))
+        return HTTPAnswer(json: .array(found.map { $0.document(live: core.liveState($0.name)) }))
     }
 
     func identity(_ name: ClientIdentity) throws(Problem) -> HTTPAnswer? {
@@ -44,7 +44,7 @@ extension ServiceRequest {
                 // The Python package takes 200 alone for devices, and 201 too for modules (service-rest 5.2, 6).
                 return HTTPAnswer(
                     status: isNew && name.moduleID != nil ? 201 : 200,
-                    json: identity.document(live: core.directory.liveState(name)), etag: identity.etag)
+                    json: identity.document(live: core.liveState(name)), etag: identity.etag)
             }
         default:
             try authorize(.registryWrite)
@@ -56,7 +56,7 @@ extension ServiceRequest {
         try methods("GET")
         try authorize(.registryRead)
         let found = try reading { () throws(RegistryError) in try registry.modules(of: device) }
-        return HTTPAnswer(json: .array(found.map { $0.document(live: core.directory.liveState($0.name)) }))
+        return HTTPAnswer(json: .array(found.map { $0.document(live: core.liveState($0.name)) }))
     }
 
     /// `POST …/keys/{primary|secondary|swap}`: a key made anew, or the two changed about.
@@ -67,7 +67,7 @@ extension ServiceRequest {
         let core = self.core
         return commit(.rotateKey(name, slot, condition)) { outcome in
             guard let identity = outcome.identity else { return HTTPAnswer(status: 500) }
-            return HTTPAnswer(json: identity.document(live: core.directory.liveState(name)), etag: identity.etag)
+            return HTTPAnswer(json: identity.document(live: core.liveState(name)), etag: identity.etag)
         }
     }
 

@@ -10,7 +10,7 @@ extension ServiceRequest {
         try authorize(.serviceConnect)
         let core = self.core
         @Sendable func answer(_ twin: TwinDocument) -> HTTPAnswer {
-            HTTPAnswer(json: twin.json(live: core.directory.liveState(name)), etag: twin.twin.etag)
+            HTTPAnswer(json: twin.json(live: core.liveState(name)), etag: twin.twin.etag)
         }
         guard head.method != "GET" else { return answer(try reading { () throws(RegistryError) in try registry.twin(name) }) }
         let body = try json(), replaces = head.method == "PUT"
@@ -30,7 +30,7 @@ extension ServiceRequest {
         let rows = try wantedRows()
         let core = self.core
         let run = try reading { () throws(RegistryError) in
-            try QueryRun(text, rows: rows, continuation: head.headers["x-ms-continuation"]) { core.directory.liveState($0) }
+            try QueryRun(text, rows: rows, continuation: head.headers["x-ms-continuation"]) { core.liveState($0) }
         }
         let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
         let isTaken = core.queries.run(run, in: registry) { result in

@@ -43,6 +43,13 @@ struct ServiceRequest {
         case ("devices", 4) where segments[2] == "keys": return try rotate(try name(segments[1]), slot: segments[3])
         case ("devices", 6) where segments[2] == "modules" && segments[4] == "keys":
             return try rotate(try name(segments[1], segments[3]), slot: segments[5])
+        case ("devices", 4...6) where segments[2] == "messages" && segments[3] == "deviceBound": return try deviceBound(segments)
+        case ("devices", 3) where segments[2] == "commands": return try purgeMessages(of: try name(segments[1]).deviceID)
+        case ("messages", 3) where segments[1] == "serviceBound" && segments[2] == "feedback": return try feedback()
+        case ("messages", 4) where segments[1] == "serviceBound" && segments[2] == "feedback":
+            return try settleFeedback(segments[3], abandons: false)
+        case ("messages", 5) where segments[1] == "serviceBound" && segments[2] == "feedback" && segments[4] == "abandon":
+            return try settleFeedback(segments[3], abandons: true)
         case ("statistics", 2): return try statistics(segments[1])
         case ("twins", 2): return try twin(try name(segments[1]))
         case ("twins", 4) where segments[2] == "modules": return try twin(try name(segments[1], segments[3]))
@@ -59,6 +66,17 @@ struct ServiceRequest {
         case ("policies", 1): return try policies()
         case ("policies", 2): return try policy(segments[1])
         case ("policies", 3) where segments[2] == "rotate": return try rotatePolicy(segments[1])
+        default: throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "no such resource"))
+        }
+    }
+
+    /// What waits for a device: services add to it, and the device takes from it.
+    private func deviceBound(_ segments: [String]) throws(Problem) -> HTTPAnswer? {
+        let device = try name(segments[1]).deviceID
+        switch segments.count {
+        case 4: return head.method == "POST" ? try sendMessage(to: device) : try fetchMessage(of: device)
+        case 5: return try settleMessage(of: device, segments[4], abandons: false)
+        case 6 where segments[5] == "abandon": return try settleMessage(of: device, segments[4], abandons: true)
         default: throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "no such resource"))
         }
     }
@@ -84,10 +102,14 @@ struct ServiceRequest {
             AuditLine.refused("service", peer: connection.peer, reason: error)
             throw .registry(error.error)
         }
+        try checkVersion()
+        return principal
+    }
+
+    func checkVersion() throws(Problem) {
         guard let version = head.queryValue("api-version"), isDate(version) else {
             throw .answer(HTTPAnswer(status: 400, errorName: "InvalidProtocolVersion", message: "api-version is missing or is no date"))
         }
-        return principal
     }
 
     /// `YYYY-MM-DD`, or more behind it: `2020-05-31-preview`.

@@ -82,6 +82,7 @@ extension Registry {
     ) throws(RegistryError) {
         let existing = try require(name, in: transaction)
         try condition.check(existing.etag)
+        if name.moduleID == nil { try dropMessages(of: name.deviceID, in: transaction) }
         try stored { () throws(StoreError) in
             if name.moduleID == nil {
                 for table in [Table.modules, .twins, .sessions] { try transaction.deleteAll(table, prefix: "\(name.deviceID)\0") }

@@ -24,6 +24,16 @@ package enum RegistryCommand: Sendable {
     case changeTwin(ClientIdentity, TwinChange, IfMatch)
     /// A device's patch of its reported properties; with the section's version that it goes by, or nil.
     case report(ClientIdentity, JSONObject, ifVersion: Int64?)
+    /// A cloud-to-device message.
+    case enqueue(CloudMessage, device: String)
+    /// What a device has done with a message of its queue.
+    case settle(message: UInt64, device: String, MessageSettlement)
+    /// Empties a device's queue.
+    case purge(device: String)
+    /// Removes messages of all devices whose time is over, this many at most.
+    case expireMessages(limit: Int)
+    /// Somebody has read this feedback.
+    case removeFeedback([UInt64])
     /// The model that a device announces.
     case setModel(ClientIdentity, String)
 }
@@ -43,6 +53,12 @@ package enum RegistryOutcome: Sendable {
     case twin(TwinDocument)
     /// The `$version` of the reported properties.
     case reported(version: Int64)
+    /// The number that a message got.
+    case queued(UInt64)
+    /// How many messages were removed.
+    case removed(Int)
+    /// Whether the message was still there.
+    case settled(Bool)
     case done
 
     package var identity: Identity? { if case .identity(let identity, _) = self { identity } else { nil } }
@@ -88,6 +104,15 @@ extension Registry {
             return .twin(try twinDocument(name, in: transaction))
         case .report(let name, let patch, let expected):
             return .reported(version: try report(name, patch, ifVersion: expected, in: transaction, now: now))
+        case .enqueue(let message, let device):
+            return .queued(try enqueue(message, to: device, in: transaction, now: now))
+        case .settle(let message, let device, let settlement):
+            return .settled(try settle(message, of: device, settlement, in: transaction, now: now))
+        case .purge(let device): return .removed(try purge(device, in: transaction, now: now))
+        case .expireMessages(let limit): return .removed(try expire(in: transaction, now: now, limit: limit))
+        case .removeFeedback(let sequences):
+            try removeFeedback(sequences, in: transaction)
+            return .done
         case .setModel(let name, let model):
             try setModel(name, model, in: transaction)
             return .done

@@ -21,6 +21,8 @@ package enum RegistryError: Error, Equatable, Sendable {
     case preconditionFailed
     case tooManyModules(device: String)
     case messageTooLarge(String)
+    case queueFull(device: String)
+    case lockLost
     /// The files failed, not the request.
     case store(StoreError)
 
@@ -43,6 +45,8 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .preconditionFailed: 412001
         case .tooManyModules: 413003
         case .messageTooLarge: 413001
+        case .queueFull: 403004
+        case .lockLost: 412002
         case .store(.diskFull), .store(.mapFull): 503001
         case .store: 500001
         }
@@ -76,6 +80,8 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .preconditionFailed: "PreconditionFailed"
         case .tooManyModules: "TooManyModulesOnDevice"
         case .messageTooLarge: "MessageTooLarge"
+        case .queueFull: "DeviceMaximumQueueDepthExceeded"
+        case .lockLost: "DeviceMessageLockLost"
         case .store(.diskFull), .store(.mapFull): "ServiceUnavailable"
         case .store: "ServerError"
         }
@@ -95,6 +101,8 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .deviceAlreadyExists(let id): "device \(id) already registered"
         case .moduleAlreadyExists(let name): "module \(name) already registered"
         case .policyAlreadyExists(let name): "policy \(name) already exists"
+        case .queueFull(let device): "\(Registry.mostMessages) messages wait for device \(device), the most that may"
+        case .lockLost: "the message is no longer held under this lock"
         case .preconditionFailed: "the etag differs: somebody else changed it meanwhile"
         case .tooManyModules(let device): "device \(device) has \(Registry.mostModules) modules, the most that a device may have"
         case .store(.diskFull), .store(.mapFull): "the hub has no room left"

@@ -17,6 +17,8 @@ package struct Change: Equatable, Sendable {
         package static let policyDeleted = Kind(rawValue: 6)
         package static let twinUpdated = Kind(rawValue: 7)
         package static let quotaUpdated = Kind(rawValue: 8)
+        /// Something waits for a device that may have waited for it.
+        package static let messageQueued = Kind(rawValue: 9)
     }
 
     /// Which parts of the thing changed.

@@ -9,10 +9,13 @@
 ///     sessions   deviceId [NUL moduleId]          MQTT session, JSON
 ///     facts      name                             what the hub tells the tools, JSON
 ///     quotas     deviceId                         quota, JSON
+///     messages   deviceId NUL number              a message in the device's queue, see `QueuedMessage`; numbers as 16 hex digits
+///     expiries   time NUL deviceId NUL number     nothing: which message is over next
+///     feedback   number                           what became of a message, JSON
 ///     notices    sequence of the change           see `Snapshot.notice`
 ///     changes    sequence, 8 bytes big-endian     see `Change`
 package enum Table: Int, CaseIterable, Sendable {
-    case meta, devices, modules, twins, policies, sessions, facts, quotas, notices, changes
+    case meta, devices, modules, twins, policies, sessions, facts, quotas, messages, expiries, feedback, notices, changes
 
     /// The table's name in the file.
     var name: String {
@@ -25,6 +28,9 @@ package enum Table: Int, CaseIterable, Sendable {
         case .sessions: "sessions"
         case .facts: "facts"
         case .quotas: "quotas"
+        case .messages: "messages"
+        case .expiries: "expiries"
+        case .feedback: "feedback"
         case .notices: "notices"
         case .changes: "changes"
         }

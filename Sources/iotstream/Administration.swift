@@ -207,6 +207,29 @@ enum Administration {
         }
     }
 
+    // MARK: - Messages
+
+    /// Puts a message into a device's queue.
+    func send(_ message: CloudMessage, to device: String) throws(Failure) {
+        switch self {
+        case .state(let registry):
+            try asking { () throws(RegistryError) in _ = try registry.perform(.enqueue(message, device: device)) }
+        case .service(let client): try client.send(message, to: device)
+        }
+    }
+
+    /// Tells how many messages were removed.
+    func purgeMessages(of device: String) throws(Failure) -> Int {
+        switch self {
+        case .state(let registry):
+            let outcome = try asking { () throws(RegistryError) in try registry.perform(.purge(device: device)) }
+            if case .removed(let count) = outcome { return count }
+            return 0
+        case .service(let client):
+            return Int(clamping: try client.send("DELETE", ["devices", device, "commands"], nil)["totalMessagesPurged"]?.integer ?? 0)
+        }
+    }
+
     // MARK: - The hub itself
 
     /// The running hub, for what only it can do. On the hub's machine a policy of the registry lets us in.
@@ -248,6 +271,14 @@ enum Administration {
 extension ClientIdentity {
     /// The path of the identity in the service API, a segment each.
     var segments: [String] { ["devices", deviceID] + (moduleID.map { ["modules", $0] } ?? []) }
+
+    /// The device, or DEVICE/MODULE, that an operand names, with the option `--module`.
+    static func named(by arguments: Arguments, _ operand: String) throws(Failure) -> ClientIdentity {
+        let parts = try arguments.required(operand).split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let module = arguments.text("module")
+        if parts.count > 1, module != nil { throw .usage("a module is named twice", "write DEVICE/MODULE, or --module MODULE") }
+        return try .device(parts[0], module: parts.count > 1 ? parts[1] : module)
+    }
 
     static func device(_ id: String, module: String? = nil) throws(Failure) -> ClientIdentity {
         for (what, text) in [("device", id), ("module", module ?? "m")] where !Identifier.isValidID(text) {

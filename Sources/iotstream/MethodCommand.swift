@@ -24,13 +24,14 @@ enum MethodCommand {
             .value("module", "MODULE", "a module of the device"),
         ],
         operands: [
-            Operand("DEVICE", .one, "the device"), Operand("NAME", .one, "the method"), Operand("JSON", .optional, "the payload, or @FILE"),
+            Operand("ID", .one, "the device, or DEVICE/MODULE"), Operand("NAME", .one, "the method"),
+            Operand("JSON", .optional, "the payload, or @FILE"),
         ],
         run: run)
 
     @Sendable private static func run(_ arguments: Arguments) throws(Failure) {
-        let name = try ClientIdentity.device(try arguments.required("DEVICE"), module: arguments.text("module"))
-        let payload = try arguments.operand("JSON").map { word throws(Failure) in try JSONArgument.value(word, "the payload") }
+        let name = try ClientIdentity.named(by: arguments, "ID")
+        let payload = try arguments.operand("JSON").map { word throws(Failure) in try JSONArgument.value(word) }
         let connectSeconds = try arguments.seconds("connect-timeout", in: 0...300) ?? 0
         let responseSeconds = try arguments.seconds("timeout", in: 5...300) ?? 30
         let method = try arguments.required("NAME")

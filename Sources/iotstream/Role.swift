@@ -13,7 +13,8 @@ enum Role {
     static let all: [Command] = [
         HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
         KnownDevicesRole.command, BenchRole.command, CertRole.command,
-        DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, QuotaCommand.command,
+        DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
+        QuotaCommand.command,
         PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]

@@ -63,9 +63,15 @@ struct ServiceClient: Sendable {
             continuation: next?.isEmpty == false ? next : nil)
     }
 
+    /// A message for a device.
+    func send(_ message: CloudMessage, to device: String) throws(Failure) {
+        let headers = try asking { () throws(RegistryError) in try MessageFields.headers(of: message) }
+        _ = try exchange("POST", ["devices", device, "messages", "deviceBound"], nil, headers: headers, content: message.body)
+    }
+
     private func exchange(
         _ method: String, _ segments: [String], _ body: JSONValue?, ifMatch: String? = nil, query: [(String, String)] = [],
-        headers: [(String, String)] = [], alsoAccepting: [Int] = [], answerWithinSeconds: Int = 60
+        headers: [(String, String)] = [], content: [UInt8] = [], alsoAccepting: [Int] = [], answerWithinSeconds: Int = 60
     ) throws(Failure) -> HubAnswer {
         func encoded(_ text: String) -> String { PercentCoding.encode(text, leaving: .unreserved) }
         let path = segments.map { "/" + encoded($0) }.joined()
@@ -76,6 +82,8 @@ struct ServiceClient: Sendable {
         if let body {
             request.headers.add("Content-Type", "application/json; charset=utf-8")
             request.body = body.bytes()
+        } else {
+            request.body = content
         }
         let answer: HubAnswer
         do {

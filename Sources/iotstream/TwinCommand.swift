@@ -25,10 +25,7 @@ enum TwinCommand {
     private static let etag = Option.value("etag", "ETAG", "only if the twin still has this etag")
 
     private static func name(_ arguments: Arguments) throws(Failure) -> ClientIdentity {
-        let parts = try arguments.required("ID").split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        let module = arguments.text("module")
-        if parts.count > 1, module != nil { throw .usage("a module is named twice", "write DEVICE/MODULE, or --module MODULE") }
-        return try .device(parts[0], module: parts.count > 1 ? parts[1] : module)
+        try .named(by: arguments, "ID")
     }
 
     // MARK: - show
@@ -60,10 +57,8 @@ enum TwinCommand {
 
     private static func change(_ arguments: Arguments, replaces: Bool) throws(Failure) {
         let name = try name(arguments)
-        let text = try InputFile.textOrFile(try arguments.required("JSON"), limit: 1 << 20)
         let example = #"write it like {"tags":{…},"properties":{"desired":{…}}}"#
-        let wanted: JSONValue
-        do { wanted = try JSONValue.parse(text, depth: 40) } catch { throw .data("\(error)", example) }
+        let wanted = try JSONArgument.value(try arguments.required("JSON"), example)
         guard wanted["tags"] != nil || wanted["properties"]?["desired"] != nil else {
             throw .data("neither tags nor properties.desired in it", example)
         }

@@ -235,7 +235,7 @@ def test_the_command_line(hub):
         assert seen == [("go", {"b": [2]}), ("go", None), ("go", None)]
     got = hub.admin("method", "invoke", device.name, "go", "--ca", hub.ca, check=1)
     assert got.stderr == "iotstream method: Timed out waiting for device to connect.\n"
-    assert "not JSON" in hub.admin("method", "invoke", device.name, "go", "{", "--ca", hub.ca, check=65).stderr
+    assert "double quotes" in hub.admin("method", "invoke", device.name, "go", "{", "--ca", hub.ca, check=65).stderr
     assert "invoke" in hub.admin("method", check=64).stderr
     hub.admin("method", "invoke", device.name, "x" * 101, "--ca", hub.ca, check=65)
     hub.admin("method", "invoke", device.name, "go", "--timeout", "4", "--ca", hub.ca, check=64)

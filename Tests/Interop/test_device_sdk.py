@@ -336,3 +336,22 @@ def test_the_twin(hub, dial, websockets):
     assert client.get_twin()["desired"] == {"speed": 8, "$version": 3}
     with pytest.raises(exceptions.ClientError):
         client.patch_twin_reported_properties({"a b": 1})
+
+
+@WAYS
+def test_messages_from_the_cloud(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets)
+    got = queue.Queue()
+    client.connect()
+    client.on_message_received = got.put
+    hub.admin("message", "send", device.name, "{}", "-p", "a=x/y", "--message-id", "m1", "--content-type", "application/json", "--ack", "full")
+    message = got.get(timeout=10)
+    assert (message.data, message.custom_properties, message.message_id, message.content_type, message.ack) == (
+        b"{}", {"a": "x/y"}, "m1", "application/json", "full")
+    client.disconnect()
+    hub.admin("message", "send", device.name, "while away")
+    client.connect()
+    assert got.get(timeout=10).data == b"while away"
+    waiting.until(
+        lambda: hub.rest("GET", path("devices", device.name)).json["cloudToDeviceMessageCount"] == 0, 10, "an empty queue")

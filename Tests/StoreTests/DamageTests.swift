@@ -110,7 +110,7 @@ import Testing
             let store = try place.open()
             try store.write { transaction throws(StoreError) in try transaction.setCounter("schema", 99) }
         }
-        #expect(throws: StoreError.newerSchema(path: place.data, found: 99, known: 3)) { try place.open() }
+        #expect(throws: StoreError.newerSchema(path: place.data, found: 99, known: Store.schema)) { try place.open() }
     }
 
     @Test func migratesAnOlderSchema() throws {
@@ -120,7 +120,7 @@ import Testing
         }
         let store = try place.open()
         #expect(try get(store, "device-7")?.utf8.count == 700)
-        #expect(try store.read { transaction throws(StoreError) in try transaction.counter("schema") } == 3)
+        #expect(try store.read { transaction throws(StoreError) in try transaction.counter("schema") } == Store.schema)
     }
 
     @Test func refusesARegistryWithoutItsFile() {

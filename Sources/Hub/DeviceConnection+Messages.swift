@@ -1,0 +1,62 @@
+import LinuxIO
+import Registry
+import Wire
+
+/// Cloud-to-device messages on their way to a connected device (mqtt-device 11).
+extension DeviceConnection {
+    /// Messages that may be unacknowledged at a time.
+    private static let window = 16
+
+    /// Gives the device what waits for it, as far as the window allows.
+    func deliver(on reactor: Reactor) {
+        guard let admission, admission.name.moduleID == nil, let qos = granted(.devicebound), isListening else { return }
+        let device = admission.name.deviceID, holder = MessageLocks.Holder.connection(admission.serial)
+        let room = Self.window - core.locks.messages(of: device, heldBy: holder).count
+        guard room > 0, let queue = try? core.registry.messages(of: device) else { return }
+        for (queued, _) in core.locks.take(from: queue, of: device, for: holder, limit: room) {
+            let isSent = publish(
+                .devicebound(queued.message.properties), queued.message.body, qos, .message(queued.sequence), on: reactor)
+            // At QoS 0 nobody says that it has come: what was written counts as received.
+            if qos == .atMostOnce { settle(queued.sequence, .complete, on: reactor) }
+            if !isSent { core.locks.release(queued.sequence, of: device) }
+        }
+    }
+
+    /// The device has acknowledged a packet.
+    func acknowledged(_ id: UInt16, on reactor: Reactor) {
+        switch outbox.acknowledged(id) {
+        case .message(let message)?: settle(message, .complete, on: reactor)
+        case .notice?, nil: break
+        }
+    }
+
+    private func settle(_ message: UInt64, _ settlement: MessageSettlement, on reactor: Reactor) {
+        guard let admission else { return }
+        let token = self.token, serial = admission.serial, mailbox = reactor.mailbox
+        core.settle(message, of: admission.name.deviceID, settlement) { _ in
+            mailbox.send { reactor in
+                guard let connection = reactor.source(token) as? DeviceConnection, connection.admission?.serial == serial else { return }
+                connection.deliver(on: reactor)
+            }
+        }
+    }
+}
+
+extension HubCore {
+    /// Settles a message and frees it once that is on disk.
+    func settle(
+        _ message: UInt64, of device: String, _ settlement: MessageSettlement,
+        completion: @escaping @Sendable (Result<RegistryOutcome, RegistryError>) -> Void = { _ in }
+    ) {
+        registry.submit(.settle(message: message, device: device, settlement), to: writer) { [self] result in
+            locks.release(message, of: device)
+            if case .abandon = settlement { lookForChanges() }
+            completion(result)
+        }
+    }
+
+    /// Whoever held messages is gone: they come back to the queue.
+    func abandonMessages(of device: String, heldBy holder: MessageLocks.Holder) {
+        for message in locks.messages(of: device, heldBy: holder) { settle(message, of: device, .abandon) }
+    }
+}

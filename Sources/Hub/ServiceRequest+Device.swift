@@ -1,0 +1,71 @@
+import LinuxIO
+import Registry
+import Wire
+
+/// What a device does over HTTPS instead of MQTT: fetching its messages (mqtt-device 16).
+extension ServiceRequest {
+    private static let lockRange = 5...300
+
+    /// Lets the device itself in, by its token or its certificate, or a policy with DeviceConnect.
+    private func authorize(device name: ClientIdentity) throws(Problem) {
+        do throws(Refusal) {
+            _ = try core.authenticate(name, token: head.headers["Authorization"], chain: connection.chain)
+        } catch {
+            AuditLine.refused("device", peer: connection.peer, identity: name.clientID, reason: error)
+            throw .registry(error.error)
+        }
+        try checkVersion()
+    }
+
+    /// `GET /devices/{id}/messages/deviceBound`: the first message that nobody holds.
+    func fetchMessage(of device: String) throws(Problem) -> HTTPAnswer? {
+        try methods("GET", "POST")
+        try authorize(device: try name(device))
+        var seconds = MessageLocks.usualSeconds
+        if let text = head.headers["IotHub-MessageLockTimeout"] {
+            guard let number = Int(text), Self.lockRange.contains(number) else {
+                throw .registry(.argumentInvalid("IotHub-MessageLockTimeout is a number of seconds from 5 to 300"))
+            }
+            seconds = number
+        }
+        let queue = try reading { () throws(RegistryError) in try registry.messages(of: device) }
+        guard let (queued, token) = core.locks.take(from: queue, of: device, for: .fetch, limit: 1, seconds: seconds).first else {
+            return HTTPAnswer(status: 204)
+        }
+        var answer = HTTPAnswer(status: 200)
+        answer.headers = MessageFields.headers(of: queued, token: token)
+        answer.body = queued.message.body
+        return answer
+    }
+
+    /// `DELETE …/deviceBound/{lockToken}`, with `?reject` or without, and `POST …/{lockToken}/abandon`.
+    func settleMessage(of device: String, _ token: String, abandons: Bool) throws(Problem) -> HTTPAnswer? {
+        try methods(abandons ? "POST" : "DELETE")
+        try authorize(device: try name(device))
+        guard let message = core.locks.message(of: device, lockedBy: token) else { throw .registry(.lockLost) }
+        let settlement: MessageSettlement = abandons ? .abandon : head.queryValue("reject") == nil ? .complete : .reject
+        let connection = self.connection.token, serial = self.connection.serial, mailbox = reactor.mailbox
+        core.settle(message, of: device, settlement) { result in
+            let answer: HTTPAnswer =
+                switch result {
+                case .success(.settled(true)): HTTPAnswer(status: 204)
+                case .success: HTTPAnswer(.lockLost)
+                case .failure(let error): HTTPAnswer(error)
+                }
+            mailbox.send { reactor in (reactor.source(connection) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
+        }
+        return nil
+    }
+}
+
+extension HubCore {
+    /// Who a device is, by its token or else by its certificate.
+    func authenticate(_ name: ClientIdentity, token: String?, chain: [[UInt8]]) throws(Refusal) -> DevicePrincipal {
+        if let token, !token.isEmpty {
+            return try registry.authenticateDevice(token: token, as: name, hosts: names, now: Clock.unixSeconds)
+        }
+        guard let leaf = chain.first else { throw .noCredential }
+        guard let thumbprints = LeafThumbprints(der: leaf, now: Clock.unixSeconds) else { throw .wrongCertificate }
+        return try registry.authenticateDevice(sha1: thumbprints.sha1, sha256: thumbprints.sha256, as: name)
+    }
+}
