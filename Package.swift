@@ -54,6 +54,7 @@ let fuzzers: [Target] = [
     fuzzer("known-devices", in: "KnownDevices", of: "Trust"),
     fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
     fuzzer("paths", in: "Paths", of: "Trust"),
+    fuzzer("telemetry-record", in: "TelemetryRecord", of: "Telemetry"),
 ]
 
 let package = Package(
@@ -71,6 +72,7 @@ let package = Package(
         room("TLS", knows: ["COpenSSL", "LinuxIO", "Bytes"]),
         room("Connections", knows: ["TLS", "LinuxIO", "Bytes"]),
         room("Store", knows: ["CLMDB", "CLinux", "LinuxIO", "Bytes"]),
+        room("Telemetry", knows: ["CLinux", "LinuxIO", "Bytes"]),
         room("Query", knows: ["Wire", "Bytes"]),
         room("Registry", knows: ["Query", "Store", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
@@ -108,6 +110,7 @@ let package = Package(
         tests(of: "Trust", with: ["TLS", "LinuxIO", "Wire"]),
         tests(of: "Wire"),
         tests(of: "Store", with: ["LinuxIO"]),
+        tests(of: "Telemetry", with: ["CLinux", "LinuxIO"]),
         tests(of: "Query", with: ["Wire"]),
         tests(of: "Registry", with: ["Query", "Store", "Wire", "LinuxIO"]),
     ] + (fuzzing ? fuzzers : []),

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -76,6 +77,17 @@ int clx_thread_start(void (*body)(void *), void *argument, uint64_t *thread) {
     return 0;
 }
 void clx_thread_join(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
+int clx_semaphore_wait(void *semaphore, unsigned milliseconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += milliseconds / 1000;
+    until.tv_nsec += milliseconds % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000) { until.tv_sec++; until.tv_nsec -= 1000000000; }
+    int result;
+    do result = sem_clockwait(semaphore, CLOCK_MONOTONIC, &until);
+    while (result && errno == EINTR);
+    return verdict(result);
+}
 
 static sigset_t awaited(void) {
     sigset_t set;

@@ -16,6 +16,7 @@ void clx_eventfd_clear(int fd);
 uint64_t clx_monotonic_ms(void);
 int clx_thread_start(void (*body)(void *), void *argument, uint64_t *thread);
 void clx_thread_join(uint64_t thread);
+int clx_semaphore_wait(void *semaphore, unsigned milliseconds);  // of a sem_t; -ETIMEDOUT when no signal came
 
 // Signals a role waits for: SIGINT, SIGTERM, SIGHUP, SIGCHLD. Block them before the first thread starts.
 void clx_block_signals(void);
@@ -37,6 +38,8 @@ int clx_pipe_size(int fd);
 long clx_splice(int from, int to, size_t count); // never waits; bytes moved, 0 at the end of input
 int clx_inotify(void);
 int clx_memfd(const char *name);
+uint32_t clx_crc32c(uint32_t crc, const void *bytes, size_t count);           // goes on from `crc`, which is 0 at the start
+uint32_t clx_crc32c_by_table(uint32_t crc, const void *bytes, size_t count);  // the same without the processor's instruction
 void clx_raise_descriptor_limit(void);
 void clx_trim_heap(void);                        // gives free memory back to the system
 void clx_harden_process(void);                   // no core dumps, no ptrace by the same user
