@@ -95,9 +95,13 @@ extension Registry {
 
     static func find(policy name: String, in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> Policy? {
         try stored { () throws(StoreError) in
-            try transaction.lend(.policies, name) { bytes throws(StoreError) in try decode(policy: bytes) }
+            try transaction.lend(.policies, name) { bytes throws(StoreError) in
+                try policiesRead.value(of: bytes) { bytes throws(StoreError) in try decode(policy: bytes) }
+            }
         }
     }
+
+    private static let policiesRead = RecordMemo<Policy>()
 
     private static func decode(policy bytes: RawSpan) throws(StoreError) -> Policy {
         guard let policy = Policy(record: bytes) else { throw .damaged(path: "registry", reason: "a policy's record") }

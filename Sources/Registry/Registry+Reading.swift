@@ -76,9 +76,13 @@ extension Registry {
     ) throws(RegistryError) -> Identity? {
         let table = name.moduleID == nil ? Table.devices : .modules
         return try stored { () throws(StoreError) in
-            try transaction.lend(table, name.key) { bytes throws(StoreError) in try decode(bytes) }
+            try transaction.lend(table, name.key) { bytes throws(StoreError) in
+                try latelyRead.value(of: bytes) { bytes throws(StoreError) in try decode(bytes) }
+            }
         }
     }
+
+    private static let latelyRead = RecordMemo<Identity>()
 
     static func require(
         _ name: ClientIdentity, in transaction: borrowing some Snapshot & ~Copyable

@@ -43,11 +43,35 @@ package final class SymmetricKey: Sendable, Equatable, CustomStringConvertible, 
 
     /// HMAC-SHA256 of the message under this key: 32 bytes.
     package func authenticate(_ message: some Sequence<UInt8>) -> [UInt8] {
+        // RFC 2104, since OpenSSL's own HMAC looks its algorithms up by name each time. No key is longer than a block.
         let message = Array(message)
+        var inner = padded(with: 0x36, before: message.count), outer = padded(with: 0x5C, before: 32)
+        defer {
+            inner.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) }
+            outer.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) }
+        }
+        inner += message
+        outer += Self.digest(inner)
+        return outer.count == Self.blockBytes ? [] : Self.digest(outer)  // an empty code equals no signature
+    }
+
+    private static let blockBytes = 64
+
+    /// With room for what follows, so that no copy stays behind.
+    private func padded(with byte: UInt8, before count: Int) -> [UInt8] {
+        var block: [UInt8] = []
+        block.reserveCapacity(Self.blockBytes + count)
+        block.append(contentsOf: repeatElement(byte, count: Self.blockBytes))
+        for (index, secret) in bytes.enumerated() { block[index] ^= secret }
+        return block
+    }
+
+    /// Never changed once it is there.
+    private nonisolated(unsafe) static let sha256 = EVP_MD_fetch(nil, "SHA256", nil)
+
+    private static func digest(_ message: [UInt8]) -> [UInt8] {
         var code = [UInt8](repeating: 0, count: 32)
-        var length: UInt32 = 32
-        let made = HMAC(EVP_sha256(), bytes.baseAddress, CInt(bytes.count), message, message.count, &code, &length)
-        return made == nil ? [] : code  // an empty code equals no signature
+        return EVP_Digest(message, message.count, &code, nil, sha256, nil) == 1 ? code : []
     }
 
     package static func == (one: SymmetricKey, other: SymmetricKey) -> Bool {
