@@ -43,7 +43,7 @@ final class StreamOpening: Source {
     private var carrier: WebSocketCarrier?
     private var sealed: Channel?  // of a service that was admitted, while its target is dialled
     private var bridge: LocalBridge?
-    private var isGivenUp = false, isDone = false
+    private var isGivenUp = false, isDone = false, isTold = true
     private let began: UInt64
 
     init(
@@ -179,6 +179,7 @@ final class StreamOpening: Source {
 
     private func opened(_ channel: consuming Channel, on reactor: Reactor) {
         guard chosen == .endToEnd else {
+            isTold = false
             tellOpened()
             bridge?.join(channel, isHalfClosing: chosen == .halfClose, on: reactor)
             return
@@ -210,11 +211,13 @@ final class StreamOpening: Source {
     }
 
     private func join(_ bridge: LocalBridge, _ channel: consuming Channel, on reactor: Reactor) {
-        tellOpened()
+        isTold = false
+        Leisure(on: reactor) { [weak self] _ in self?.tellOpened() }
         bridge.join(sealed: channel, inside: carrier.take(), on: reactor)
     }
 
     private func tellOpened() {
+        guard !exchange(&isTold, with: true) else { return }
         Log.info(
             "stream-opened",
             ["stream": request.rid, "name": request.streamName, "target": target.description, "mode": mode])
@@ -268,6 +271,7 @@ final class StreamOpening: Source {
     private func closed(_ report: LocalBridge.Report, on reactor: Reactor) {
         bridge = nil
         giveUp(on: reactor)
+        tellOpened()
         Log.info(
             "stream-closed",
             [

@@ -41,6 +41,7 @@ public struct Channel: ~Copyable, Sendable {
     private var blockedWriting = false
     private var brokenWriting: TransportError?
     private var finishesWriting = false, hasFinishedWriting = false, hasLeft = false
+    private var parting: [UInt8]?  // for behind our close_notify
     private var mustParse = false, wasHigh = false
     package private(set) var isPaused = false
     /// Whether reading stops while much output waits, as it should where input begets output. A relay says no: its two
@@ -112,11 +113,27 @@ public struct Channel: ~Copyable, Sendable {
     /// The peer may say nothing else from now on; bytes that were read and not used fail the connection, as do any before its close_notify.
     package mutating func bare() { wish = .bare }
 
+    /// Ends TLS in our direction right behind what waits: that, close_notify and `bytes`, which are the first outside of TLS, go out in one
+    /// send. What the peer says is read as ever, and `bare` then goes on from its close_notify; nothing more can be sent until then.
+    package mutating func leave(saying bytes: [UInt8]) { parting = bytes }
+
     // The loop's part
+
+    /// Does what `leave(saying:)` asked for.
+    private mutating func part(_ reactor: Reactor) throws(TransportError) {
+        guard let raw = exchange(&parting, with: nil) else { return }
+        guard transport.isEncrypted else { return output.append(raw.span.bytes) }
+        let last = exchange(&output, with: ByteQueue()).toArray()
+        try last.span.bytes.withUnsafeBytes { bytes throws(TransportError) in
+            try transport.leave(saying: bytes, then: raw, gatheringIn: reactor.scratch)
+        }
+        hasLeft = true
+        if transport.pendingBytes > 0 { blockedWriting = true }
+    }
 
     /// Goes on leaving TLS; true once both sides have said close_notify. Nothing behind the peer's has been read then.
     mutating func leave(_ reactor: Reactor) throws(TransportError) -> Bool {
-        guard output.isEmpty else { return false }
+        guard output.isEmpty, transport.pendingBytes == 0 else { return false }
         guard input.isEmpty else { throw Self.unexpected }
         guard transport.isEncrypted else { return true }
         if !hasLeft {
@@ -185,6 +202,7 @@ public struct Channel: ~Copyable, Sendable {
     mutating func flush(_ reactor: Reactor, keeping: Int = 0) throws(TransportError) {
         if let brokenWriting { throw brokenWriting }
         if queuedBytes >= Self.highWater { wasHigh = true }
+        if parting != nil { try part(reactor) }
         if transport.pendingBytes > 0, !blockedWriting, case .blocked = try transport.flush() { blockedWriting = true }
         while output.count > keeping, !blockedWriting {
             let room = transport.carriesBulk ? reactor.gathering : reactor.scratch

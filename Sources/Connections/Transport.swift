@@ -66,8 +66,23 @@ package struct Transport: ~Copyable, Sendable {
         connecting socket: consuming OwnedDescriptor, endToEnd context: TLSContext, peer name: String, protocolName: String,
         cache: TLSSessionCache?
     ) throws(TLSError) {
+        try self.init(
+            connecting: socket, TLSSession(connectingEndToEnd: context, peer: name, protocolName: protocolName, cache: cache),
+            hasSpoken: false)
+    }
+
+    /// The service's end of an end-to-end session that was begun without a socket.
+    /// - Parameter hasSpoken: whether its first flight has gone out on this socket; otherwise it is sent now.
+    package init(connecting socket: consuming OwnedDescriptor, _ begun: consuming TLSSession, hasSpoken: Bool) throws(TLSError) {
+        var begun = begun
+        if !hasSpoken {
+            let flight = begun.firstFlight
+            // A fresh socket has room for it.
+            guard send(socket.raw, flight, flight.count, CInt(MSG_NOSIGNAL)) == flight.count else { throw .system(SystemError("send")) }
+        }
+        try begun.connect(to: socket.raw)
         peer = SocketAddress.peer(of: socket.raw)
-        session = try TLSSession(connectingOn: socket.raw, endToEnd: context, peer: name, protocolName: protocolName, cache: cache)
+        session = consume begun
         self.socket = socket
         isEstablished = false
     }
@@ -79,6 +94,18 @@ package struct Transport: ~Copyable, Sendable {
         try withSession { session throws(TLSError) in
             let progress = try session.leave()
             return progress == .closed ? .done(0) : progress
+        }
+    }
+
+    /// Leaves as `leave` does, with everything in one send; see `TLSSession.leave(saying:then:gatheringIn:)`.
+    mutating func leave(
+        saying bytes: UnsafeRawBufferPointer, then raw: [UInt8], gatheringIn room: UnsafeMutableRawBufferPointer
+    ) throws(TransportError) {
+        do throws(TLSError) {
+            try session?.leave(saying: bytes, then: raw, gatheringIn: room)
+        } catch {
+            if case .system(let broken) = error { throw .system(broken) }
+            throw .tls(error)
         }
     }
 
@@ -164,7 +191,7 @@ package struct Transport: ~Copyable, Sendable {
 
     /// Sends encrypted bytes that wait; `.bytes` when none do.
     func flush() throws(TransportError) -> Transfer {
-        carriesBulk ? try withSession { session throws(TLSError) in try session.flush() } : .bytes(0)
+        isEncrypted ? try withSession { session throws(TLSError) in try session.flush() } : .bytes(0)
     }
 
     /// - Parameter room: where the records of a session that carries bulk are gathered.

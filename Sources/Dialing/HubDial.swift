@@ -54,12 +54,13 @@ package final class HubDial: Source {
     /// Starts at once; the answer comes later, from the reactor's loop.
     /// - Parameters:
     ///   - place: host and port; 443 when it names no port.
+    ///   - behind: the connection of this request, if it is kept and leads there, goes before any other.
     ///   - connectMilliseconds: for the TCP connection alone.
     ///   - milliseconds: for the whole.
     @discardableResult
     package init(
-        to place: HostPort, through access: HubAccess, spare: SpareUse = .leg, connectMilliseconds: Int = 15_000,
-        withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
+        to place: HostPort, through access: HubAccess, spare: SpareUse = .leg, behind earlier: HubExchangeTicket? = nil,
+        connectMilliseconds: Int = 15_000, withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
     ) {
         self.place = HostPort(host: place.host, port: place.port ?? 443)
         self.access = access
@@ -69,7 +70,9 @@ package final class HubDial: Source {
         super.init()
         reactor.add(self)
         reactor.setDeadline(of: self, inMilliseconds: milliseconds)
-        if spare != .none, let spares = access.spares(on: reactor),
+        if earlier?.giveConnection(to: self, at: self.place, on: reactor) == true {
+            step = .waiting
+        } else if spare != .none, let spares = access.spares(on: reactor),
             spares.serve(self, to: self.place, isLeg: spare == .leg, on: reactor)
         {
             step = .waiting

@@ -113,6 +113,13 @@ package final class HubExchange {
         reactor.setDeadline(of: connection, inMilliseconds: Self.idleMilliseconds)
     }
 
+    /// Takes a connection from those that are kept; false when it is not one of them.
+    fileprivate func take(_ connection: Exchanging) -> Bool {
+        guard let index = idle.firstIndex(where: { $0 === connection }) else { return false }
+        idle.remove(at: index)
+        return true
+    }
+
     fileprivate func forget(_ connection: Exchanging) { idle.removeAll { $0 === connection } }
 
     /// Closes the connections that are kept.
@@ -158,6 +165,12 @@ package final class HubExchangeTicket {
 
     fileprivate var isWaiting: Bool { answer != nil }
 
+    /// Gives the connection over which the answer has come to somebody who needs one to the same place; false when it is not kept.
+    func giveConnection(to dial: HubDial, at place: HostPort, on reactor: Reactor) -> Bool {
+        guard let connection, answer == nil else { return false }
+        return connection.give(to: dial, at: place, on: reactor)
+    }
+
     /// Gives up without an answer and drops the connection, by which the hub knows.
     package func cancel(on reactor: Reactor) {
         answer = nil
@@ -179,6 +192,7 @@ private final class Exchanging: Connection {
     private var body = ByteQueue()
     private var hasAnswerBegun = false
     private var failure: DialError?
+    private var taker: HubDial?
 
     init(_ channel: consuming Channel, of exchange: HubExchange) {
         self.exchange = exchange
@@ -194,6 +208,17 @@ private final class Exchanging: Connection {
         reactor.setDeadline(of: self, inMilliseconds: ticket.milliseconds)
         send(on: reactor) { ticket.request.write(to: exchange.place, keepsAlive: true, into: &$0) }
     }
+
+    func give(to dial: HubDial, at place: HostPort, on reactor: Reactor) -> Bool {
+        let own = HostPort(host: exchange.place.host, port: exchange.place.port ?? 443)
+        guard !hasEnded, own == place, exchange.take(self) else { return false }
+        taker = dial
+        reactor.setDeadline(of: self, inMilliseconds: nil)
+        handOn(on: reactor)
+        return true
+    }
+
+    override func handedOn(_ channel: consuming Channel, on reactor: Reactor) { taker.take()?.spared(channel, isFresh: false, on: reactor) }
 
     override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
         guard let ticket else { throw DialError.malformed(place: place, reason: "spoke without being asked") }
@@ -252,6 +277,7 @@ private final class Exchanging: Connection {
 
     override func closed(_ reason: CloseReason, on reactor: Reactor) {
         exchange.forget(self)
+        taker.take()?.spareLost(on: reactor)
         guard let ticket = ticket.take(), ticket.isWaiting else { return }
         if !isFresh, !hasAnswerBegun,
             failure == nil

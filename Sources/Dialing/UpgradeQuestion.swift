@@ -27,10 +27,20 @@ class UpgradeQuestion: Connection {
     /// Takes the answer, or throws what `WebSocketHandshake.check` throws; asks the channel for what comes next.
     func accept(_ answer: HTTPResponseHead, _ channel: inout Channel, on reactor: Reactor) throws {}
 
-    override final func opened(_ channel: inout Channel, on reactor: Reactor) throws { request.encode(into: &channel.output) }
+    /// The time for the answer, if it is less than what the owner grants.
+    var answerMilliseconds: Int { .max }
+
+    /// The request waits to be sent; what goes out behind it.
+    func asked(_ channel: inout Channel) {}
+
+    override final func opened(_ channel: inout Channel, on reactor: Reactor) throws {
+        request.encode(into: &channel.output)
+        asked(&channel)
+    }
 
     override final func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
         hasAnswerBegun = true
+        again = nil
         do {
             guard case .complete(let head, let consumed) = try HTTPResponseHead.parse(bytes) else { return 0 }
             try accept(head, &channel, on: reactor)
@@ -83,13 +93,15 @@ final class UpgradeAttempt {
     /// Starts at once.
     /// - Parameters:
     ///   - spare: a spare connection will do; one that turns out dead is replaced.
+    ///   - behind: the connection of this request, if it is kept and leads there, goes before any other.
     ///   - connectMilliseconds: for the TCP connection alone.
     ///   - milliseconds: for reaching the hub; as much again for its answer.
     ///   - ask: makes the question, which tells how it ended.
     ///   - failed: called once when the hub cannot be reached.
     init(
-        to place: HostPort, through access: HubAccess, spare: HubDial.SpareUse = .leg, connectMilliseconds: Int,
-        withinMilliseconds milliseconds: Int, on reactor: Reactor, ask: @escaping (consuming Channel) -> UpgradeQuestion,
+        to place: HostPort, through access: HubAccess, spare: HubDial.SpareUse = .leg, behind earlier: HubExchangeTicket? = nil,
+        connectMilliseconds: Int, withinMilliseconds milliseconds: Int, on reactor: Reactor,
+        ask: @escaping (consuming Channel) -> UpgradeQuestion,
         failed: @escaping (DialError, Reactor) -> Void
     ) {
         self.place = place
@@ -98,12 +110,13 @@ final class UpgradeAttempt {
         self.milliseconds = milliseconds
         self.ask = ask
         self.failed = failed
-        begin(spare, on: reactor)
+        begin(spare, behind: earlier, on: reactor)
     }
 
-    private func begin(_ spare: HubDial.SpareUse, on reactor: Reactor) {
+    private func begin(_ spare: HubDial.SpareUse, behind earlier: HubExchangeTicket? = nil, on reactor: Reactor) {
         dial = HubDial(
-            to: place, through: access, spare: spare, connectMilliseconds: connectMilliseconds, withinMilliseconds: milliseconds,
+            to: place, through: access, spare: spare, behind: earlier, connectMilliseconds: connectMilliseconds,
+            withinMilliseconds: milliseconds,
             on: reactor
         ) { [self] result, reactor in
             let wasSpare = dial.take()?.isSpare == true
@@ -114,7 +127,7 @@ final class UpgradeAttempt {
                 self.question = question
                 if wasSpare { question.again = { [self] reactor in repeatFresh(on: reactor) } }
                 question.start(on: reactor)
-                reactor.setDeadline(of: question, inMilliseconds: milliseconds)
+                reactor.setDeadline(of: question, inMilliseconds: min(milliseconds, question.answerMilliseconds))
             }
         }
     }

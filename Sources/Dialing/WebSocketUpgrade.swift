@@ -28,17 +28,18 @@ package final class WebSocketUpgrade {
     ///   - place: whom to reach instead of the URL's host, certificate and all: a gateway.
     ///   - spare: whether a spare connection will do; one that turns out dead is replaced.
     ///   - bearer: the token of a stream's leg.
+    ///   - behind: the connection of this request, if it is kept and leads there, goes before any other.
     ///   - connectMilliseconds: for the TCP connection alone.
     ///   - milliseconds: for reaching the hub; as much again for its answer.
     @discardableResult
     package init(
         to url: StreamURL, at place: HostPort? = nil, through access: HubAccess, spare: HubDial.SpareUse = .leg, bearer: String? = nil,
-        subprotocols: [String] = [], connectMilliseconds: Int = 15_000, withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor,
-        _ answer: @escaping Answer
+        subprotocols: [String] = [], behind earlier: HubExchangeTicket? = nil, connectMilliseconds: Int = 15_000,
+        withinMilliseconds milliseconds: Int = 30_000, on reactor: Reactor, _ answer: @escaping Answer
     ) {
         self.answer = answer
         attempt = UpgradeAttempt(
-            to: place ?? url.authority, through: access, spare: spare, connectMilliseconds: connectMilliseconds,
+            to: place ?? url.authority, through: access, spare: spare, behind: earlier, connectMilliseconds: connectMilliseconds,
             withinMilliseconds: milliseconds, on: reactor,
             ask: { [self] channel in
                 WebSocketQuestion(channel, to: url, bearer: bearer, subprotocols: subprotocols) { [self] result, reactor in

@@ -46,7 +46,7 @@ final class HubStream: LegOwner {
     private var chosen: StreamWay?
     private var devicePeer = ""
     private var legEnd = ""
-    private var isListed = false
+    private var isListed = false, isTold = true
     private var listedBytes: (UInt64, UInt64) = (0, 0)
     private(set) var bytesToDevice: UInt64 = 0, bytesToService: UInt64 = 0
 
@@ -253,14 +253,10 @@ final class HubStream: LegOwner {
     }
 
     private func join(on reactor: Reactor) {
-        Log.info(
-            "stream-opened",
-            [
-                "stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy,
-                "peer": order.servicePeer, "mode": mode, "end-to-end": chosen?.isEndToEnd == true ? "yes" : "no",
-            ])
-        list()
-        timer?.set(inMilliseconds: 10_000, on: reactor)
+        // The line and the file can wait until the ends have met; a stream that is over soon has no file.
+        isTold = false
+        Leisure(on: reactor) { [weak self] _ in self?.tellOpened() }
+        timer?.set(inMilliseconds: 50, on: reactor)
         // Last: a leg that spoke and went before the other came ends the stream in here.
         switch (deviceLeg, serviceLeg) {
         case (let device as WebSocketLeg, let service as WebSocketLeg):
@@ -269,6 +265,16 @@ final class HubStream: LegOwner {
         case (let device as BlindLeg, let service as BlindLeg): BlindLeg.join(device, service, on: reactor)
         default: handle(.ordered(.legMissing), on: reactor)
         }
+    }
+
+    private func tellOpened() {
+        guard !exchange(&isTold, with: true) else { return }
+        Log.info(
+            "stream-opened",
+            [
+                "stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy,
+                "peer": order.servicePeer, "mode": mode, "end-to-end": chosen?.isEndToEnd == true ? "yes" : "no",
+            ])
     }
 
     func ended(_ leg: any HubLeg, _ end: LegEnd, on reactor: Reactor) {
@@ -305,6 +311,7 @@ final class HubStream: LegOwner {
         throttle = nil
         bytesToService = max(bytesToService, deviceLeg?.receivedBytes ?? 0)
         bytesToDevice = max(bytesToDevice, serviceLeg?.receivedBytes ?? 0)
+        tellOpened()
         Log.info(
             "stream-closed",
             [

@@ -52,6 +52,7 @@ final class BlindSwitch: Connection {
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
+        channel.leave(saying: [])
         channel.bare()
         reactor.setDeadline(of: self, inMilliseconds: milliseconds)
     }

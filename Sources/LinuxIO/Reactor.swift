@@ -32,7 +32,7 @@ public final class Reactor {
     private let epoll: OwnedDescriptor
     private let epoch = clx_monotonic_ms()
     private var table = SourceTable()
-    private var unfinished: [Token] = []
+    private var unfinished: [Token] = [], leisurely: [Token] = []
     private var tick: UInt64 = 0, stopTick = UInt64.max
     private var isStopped = false
     private static let bellTag = UInt64.max
@@ -120,6 +120,10 @@ public final class Reactor {
         unfinished.append(source.token)
     }
 
+    /// Comes to this source once there is nothing else to do, or after a tick: for work that is to be done by the time something else has
+    /// come, and for what can wait.
+    package func visitAtLeisure(_ source: Source) { leisurely.append(source.token) }
+
     /// Asks every source to finish; the loop ends when the last has, or when the time is over.
     package func drain(withinMilliseconds milliseconds: Int) {
         isDraining = true
@@ -136,7 +140,7 @@ public final class Reactor {
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 256) { events in
             var due: [Token] = []
             while !isStopped, !(isDraining && isFinished) {
-                let count = clx_epoll_wait(epoll.raw, events.baseAddress, 256, unfinished.isEmpty ? patience() : 0)
+                let count = clx_epoll_wait(epoll.raw, events.baseAddress, 256, unfinished.isEmpty && leisurely.isEmpty ? patience() : 0)
                 now = clx_monotonic_ms() - epoch
                 for index in 0..<Int(max(0, count)) {
                     let tag = events[index].data.u64
@@ -154,6 +158,7 @@ public final class Reactor {
                     }
                 }
                 let current = elapsedTicks()
+                if !leisurely.isEmpty, count <= 0 || current != tick { table[leisurely.removeFirst()]?.ready([], on: self) }
                 if current != tick {
                     tick = current
                     table.sweep(to: current, into: &due)

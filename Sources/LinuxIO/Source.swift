@@ -36,6 +36,26 @@ open class Source {
     open func abort(on reactor: Reactor) { reactor.remove(self) }
 }
 
+/// Work that is done once, when there is nothing else to do: ahead of somebody who is waited for, or behind what was urgent.
+package final class Leisure: Source {
+    private let work: (Reactor) -> Void
+
+    /// Begins at once, which is when nothing else is to be done.
+    @discardableResult
+    package init(on reactor: Reactor, _ work: @escaping (Reactor) -> Void) {
+        self.work = work
+        super.init()
+        reactor.add(self)
+        reactor.visitAtLeisure(self)
+    }
+
+    public override func ready(_ readiness: Readiness, on reactor: Reactor) {
+        reactor.remove(self)
+        work(reactor)
+    }
+    public override var isBackground: Bool { true }
+}
+
 /// A deadline that is nobody's connection. It fires once for each time it is set.
 package final class Timer: Source {
     private let fire: (Timer, Reactor) -> Void

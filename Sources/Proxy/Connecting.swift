@@ -37,7 +37,6 @@ final class Connecting {
 
     private func start(on reactor: Reactor) throws(SystemError) {
         _ = try Signals(on: reactor) { [self] number, reactor in signalled(number, on: reactor) }
-        service.start(warmFor: 0, on: reactor)
         opening = StreamOpening(target, at: service, on: reactor) { [self] result, reactor in
             opening = nil
             switch consume result {

@@ -35,8 +35,9 @@ final class HubService {
         exchange.closeIdle(on: reactor)
     }
 
-    /// A stream has been asked for: the connection of its leg can be made meanwhile.
-    func expectLeg(on reactor: Reactor) { spares?.expect(on: reactor) }
+    /// A stream has been opened, over the connection by which it was asked for. Where there was one there will be another, and a connection
+    /// to ask over can be made meanwhile.
+    func expectRequest(on reactor: Reactor) { spares?.expect(on: reactor) }
 
     /// The request that opens a stream (device-streams 3.1, 3.2), with the ways that are offered to the device (iotstream-protocol).
     func request(for target: StreamTarget, offering ways: [StreamWay]) -> HubRequest {

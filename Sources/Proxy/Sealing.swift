@@ -65,19 +65,27 @@ final class Sealing {
     /// A session came to nothing: the next one begins anew.
     func forgetTickets(of client: ClientIdentity) { tickets[client]?.forget() }
 
-    /// Begins the handshake of a stream's session.
+    /// Begins the session of a stream before there is a way for it.
+    func begin(to target: StreamTarget) throws(TLSError) -> TLSSession {
+        try TLSSession(
+            connectingEndToEnd: context, peer: target.client.clientID,
+            protocolName: StreamPurpose.protocolName(of: target.client, stream: target.remote), cache: tickets(of: target.client))
+    }
+
+    /// Goes on with the handshake of a stream's session.
     /// - Parameters:
+    ///   - begun: the session.
     ///   - socket: carries nothing else, whichever way it goes.
+    ///   - hasSpoken: whether the session's first flight has gone out on it.
     ///   - milliseconds: for the handshake, the coming of the device's leg included.
     ///   - answer: gets the channel, or why there is none.
-    func begin(
-        _ socket: consuming OwnedDescriptor, to target: StreamTarget, withinMilliseconds milliseconds: Int, on reactor: Reactor,
+    func proceed(
+        with begun: consuming TLSSession, over socket: consuming OwnedDescriptor, hasSpoken: Bool, to target: StreamTarget,
+        withinMilliseconds milliseconds: Int, on reactor: Reactor,
         _ answer: @escaping (consuming Result<Channel, SealingFailure>, Reactor) -> Void
     ) throws(TLSError) -> SealedHandshake {
         let client = target.client, verdict = Verdict(), cache = tickets(of: client)
-        let transport = try Transport(
-            connecting: socket, endToEnd: context, peer: client.clientID,
-            protocolName: StreamPurpose.protocolName(of: client, stream: target.remote), cache: cache)
+        let transport = try Transport(connecting: socket, begun, hasSpoken: hasSpoken)
         transport.keepAlive()
         let admits: ([[UInt8]]) -> Bool = { [self] chain in
             verdict.refusal = refusal(of: client, showing: chain)

@@ -25,6 +25,7 @@ final class StreamOpening {
     private var answer: Answer?
     private var offer: [StreamWay]
     private var ticket: HubExchangeTicket?
+    private var session: TLSSession?  // begun while the device is asked
     private var upgrade: WebSocketUpgrade?
     private var blind: BlindUpgrade?
     private var handshake: SealedHandshake?
@@ -49,6 +50,7 @@ final class StreamOpening {
     func cancel(on reactor: Reactor) {
         answer = nil
         ticket.take()?.cancel(on: reactor)
+        session = nil
         upgrade.take()?.cancel(on: reactor)
         blind.take()?.cancel(on: reactor)
         handshake.take()?.cancel(on: reactor)
@@ -56,19 +58,28 @@ final class StreamOpening {
     }
 
     private func ask(on reactor: Reactor) {
-        defer { service.expectLeg(on: reactor) }
+        defer { foresee(on: reactor) }
         ticket = service.exchange.send(
             service.request(for: target, offering: offer), answerWithinMilliseconds: service.patienceMilliseconds, on: reactor
         ) { [self] result, reactor in
-            ticket = nil
+            let ticket = ticket.take()
             switch result {
             case .failure(let error): finish(.failure(.unreachable(error)), on: reactor)
-            case .success(let response): answered(response, on: reactor)
+            case .success(let response): answered(response, to: ticket, on: reactor)
             }
         }
     }
 
-    private func answered(_ response: HubAnswer, on reactor: Reactor) {
+    /// Begins the session as soon as the request is out.
+    private func foresee(on reactor: Reactor) {
+        guard session == nil, offer.contains(where: \.isEndToEnd) else { return }
+        Leisure(on: reactor) { [weak self] _ in
+            guard let self, ticket != nil, session == nil else { return }
+            session = try? service.sealing.begin(to: target)
+        }
+    }
+
+    private func answered(_ response: HubAnswer, to asked: HubExchangeTicket?, on reactor: Reactor) {
         let wasClockWrong = service.note(response)
         if response.status == 401, wasClockWrong, !hasCorrectedClock {
             hasCorrectedClock = true
@@ -88,15 +99,18 @@ final class StreamOpening {
         isAccepted = true
         marks.answered = Clock.nanoseconds
         let chosen = StreamWay.list(headers["iotstream-chosen"]).first { offer.contains($0) }
-        if chosen == .blind { return openBlind(url, token, on: reactor) }
+        if chosen == .blind { return openBlind(url, token, behind: asked, on: reactor) }
         do throws(StreamFailure) { try check(chosen) } catch { return finish(.failure(error), on: reactor) }
-        upgrade = WebSocketUpgrade(to: url, through: service.settings.access, bearer: token, on: reactor) { [self] result, reactor in
+        upgrade = WebSocketUpgrade(to: url, through: service.settings.access, bearer: token, behind: asked, on: reactor) {
+            [self] result, reactor in
             upgrade = nil
             marks.upgraded = Clock.nanoseconds
             switch consume result {
             case .failure(let error): finish(.failure(.unreachable(error)), on: reactor)
             case .success(let upgraded) where chosen == .endToEnd: seal(inside: upgraded.take(), on: reactor)
-            case .success(let upgraded): finish(.success(OpenedStream(upgraded.take(), chosen)), on: reactor)
+            case .success(let upgraded):
+                finish(.success(OpenedStream(upgraded.take(), chosen)), on: reactor)
+                service.expectRequest(on: reactor)
             }
         }
     }
@@ -110,8 +124,13 @@ final class StreamOpening {
 
     // Blind
 
-    private func openBlind(_ url: StreamURL, _ token: String, on reactor: Reactor) {
-        blind = BlindUpgrade(to: url, through: service.settings.access, bearer: token, on: reactor) { [self] result, reactor in
+    private func openBlind(_ url: StreamURL, _ token: String, behind asked: HubExchangeTicket?, on reactor: Reactor) {
+        let hello: [UInt8]
+        do throws(TLSError) { hello = try begin() } catch {
+            return finish(.failure(.unreachable(.system(error.description))), on: reactor)
+        }
+        blind = BlindUpgrade(to: url, through: service.settings.access, bearer: token, saying: hello, behind: asked, on: reactor) {
+            [self] result, reactor in
             blind = nil
             marks.upgraded = Clock.nanoseconds
             switch consume result {
@@ -132,12 +151,19 @@ final class StreamOpening {
         guard service.settings.mode == .auto else { return finish(.failure(.notBlind(reason)), on: reactor) }
         Log.info("blind-failed", ["target": target.description, "reason": reason])
         hasFallenBack = true
+        session = nil
         isAccepted = false
         offer = service.settings.mode.offer(isPathBad: true)
         ask(on: reactor)
     }
 
     // The session
+
+    /// Begins the session unless it has begun; what it says first.
+    private func begin() throws(TLSError) -> [UInt8] {
+        if session == nil { session = try service.sealing.begin(to: target) }
+        return session?.firstFlight ?? []
+    }
 
     private func seal(inside channel: consuming Channel, on reactor: Reactor) {
         do throws(SystemError) {
@@ -151,8 +177,11 @@ final class StreamOpening {
 
     private func seal(_ socket: consuming OwnedDescriptor, _ way: StreamWay, withinMilliseconds milliseconds: Int, on reactor: Reactor) {
         do throws(TLSError) {
-            handshake = try service.sealing.begin(socket, to: target, withinMilliseconds: milliseconds, on: reactor) {
-                [self] result, reactor in
+            _ = try begin()
+            guard let begun = session.take() else { return }
+            handshake = try service.sealing.proceed(
+                with: begun, over: socket, hasSpoken: way == .blind, to: target, withinMilliseconds: milliseconds, on: reactor
+            ) { [self] result, reactor in
                 handshake = nil
                 switch consume result {
                 case .success(let channel): sealed(channel, way, on: reactor)
@@ -167,6 +196,7 @@ final class StreamOpening {
     private func sealed(_ channel: consuming Channel, _ way: StreamWay, on reactor: Reactor) {
         if way == .blind { service.sealing.notePathGood() } else if hasFallenBack { service.sealing.notePathBad() }
         finish(.success(OpenedStream(channel, way, carrier: carrier.take())), on: reactor)
+        service.expectRequest(on: reactor)
     }
 
     private func unsealed(_ failure: SealingFailure, _ way: StreamWay, on reactor: Reactor) {
@@ -180,6 +210,7 @@ final class StreamOpening {
 
     private func finish(_ result: consuming Result<OpenedStream, StreamFailure>, on reactor: Reactor) {
         carrier.take()?.abandon(on: reactor)
+        session = nil
         marks.opened = Clock.nanoseconds
         answer.take()?(result, reactor)
     }

@@ -35,6 +35,13 @@ final class TLSOutlet {
     /// Whether another record has room.
     var hasRoom: Bool { (room?.count ?? 0) - gathered >= TLSSession.recordBytes + TLSSession.recordOverhead }
 
+    /// Gathers bytes that are no records, for which there has to be room.
+    func gather(_ bytes: [UInt8]) {
+        guard let room, room.count - gathered >= bytes.count else { return }
+        UnsafeMutableRawBufferPointer(rebasing: room[gathered...]).copyBytes(from: bytes)
+        gathered += bytes.count
+    }
+
     /// Sends what has been gathered. Throws what broke the socket.
     func end() throws(TLSError) {
         guard let room else { return }

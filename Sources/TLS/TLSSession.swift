@@ -18,31 +18,45 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let context: TLSContext  // what OpenSSL's callbacks point to lives as long as the session
     private let notes: TLSClientNotes?
     private let name: TLSProtocolName?
-    private let socket: CInt
+    private var socket: CInt
     private var outlet: TLSOutlet?  // once it carries bulk; its BIO belongs to the SSL*, which goes first
+
+    /// What a session that was begun without a socket says first; empty once it has one.
+    package private(set) var firstFlight: [UInt8] = []
 
     /// Plain bytes in a full record (RFC 8446 section 5.1).
     package static let recordBytes = 16384
     /// What a record may have besides (RFC 8446 section 5.2; TLS 1.2 has less).
     static let recordOverhead = 256 + 5
 
-    /// Makes a session over `socket`.
+    /// Makes a session over `socket`, or over memory for one that gets its socket later.
     /// - Parameter prepare: sets up the new SSL*; false throws what OpenSSL has to say of it.
     private init(
-        _ socket: CInt, _ context: TLSContext, notes: TLSClientNotes? = nil, name: TLSProtocolName? = nil,
+        _ socket: CInt?, _ context: TLSContext, notes: TLSClientNotes? = nil, name: TLSProtocolName? = nil,
         _ prepare: (OpaquePointer) -> Bool
     ) throws(TLSError) {
         guard let ssl = SSL_new(context.raw) else { throw .take() }
-        guard SSL_set_fd(ssl, socket) == 1, prepare(ssl) else {
+        guard Self.attach(ssl, to: socket), prepare(ssl) else {
             let error = TLSError.take()
             SSL_free(ssl)
             throw error
         }
         self.ssl = ssl
         self.context = context
-        self.socket = socket
+        self.socket = socket ?? -1
         self.notes = notes
         self.name = name
+    }
+
+    private static func attach(_ ssl: OpaquePointer, to socket: CInt?) -> Bool {
+        if let socket { return SSL_set_fd(ssl, socket) == 1 }
+        guard let input = BIO_new(BIO_s_mem()) else { return false }
+        guard let output = BIO_new(BIO_s_mem()) else {
+            BIO_free(input)
+            return false
+        }
+        SSL_set_bio(ssl, input, output)
+        return true
     }
 
     /// The server's side of a session; the handshake runs in `handshake`.
@@ -64,23 +78,38 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         guard let name = TLSProtocolName(protocolName, admits: admits) else { throw .failed("no valid protocol name") }
         try self.init(socket, context, name: name) { ssl in
             SSL_set_accept_state(ssl)
+            SSL_set_read_ahead(ssl, 1)
             return name.expect(in: ssl)
         }
     }
 
-    /// The service's side of an end-to-end session; sends no SNI.
+    /// The service's side of an end-to-end session, begun before there is a socket: `firstFlight` is to be sent as soon as there is one,
+    /// which `connect` then gives to the session. Sends no SNI.
     /// - Parameters:
     ///   - peer: names the other end in the cache of tickets.
     ///   - protocolName: the one name to offer (ALPN); 1 to 255 bytes.
-    package init(
-        connectingOn socket: CInt, endToEnd context: TLSContext, peer: String, protocolName: String, cache: TLSSessionCache?
-    ) throws(TLSError) {
+    package init(connectingEndToEnd context: TLSContext, peer: String, protocolName: String, cache: TLSSessionCache?) throws(TLSError) {
         guard let name = TLSProtocolName(protocolName) else { throw .failed("no valid protocol name") }
         let notes = TLSClientNotes(host: peer, context: context, cache: cache)
-        try self.init(socket, context, notes: notes, name: name) { ssl in
+        var flight: [UInt8] = []
+        try self.init(nil, context, notes: notes, name: name) { ssl in
             SSL_set_connect_state(ssl)
-            return name.offer(in: ssl) && notes.attach(to: ssl)
+            SSL_set_read_ahead(ssl, 1)
+            guard name.offer(in: ssl), notes.attach(to: ssl) else { return false }
+            let result = SSL_do_handshake(ssl)
+            var start: UnsafeMutablePointer<CChar>?
+            let count = cssl_bio_data(SSL_get_wbio(ssl), &start)
+            flight = Array(UnsafeRawBufferPointer(start: start, count: max(0, Int(count))))
+            return SSL_get_error(ssl, result) == SSL_ERROR_WANT_READ && !flight.isEmpty
         }
+        firstFlight = flight
+    }
+
+    /// Gives a session that was begun without one its socket, on which nothing but its first flight has been sent and nothing read.
+    package mutating func connect(to socket: CInt) throws(TLSError) {
+        guard SSL_set_fd(ssl, socket) == 1 else { throw .take() }
+        self.socket = socket
+        firstFlight = []
     }
 
     /// The client's side: sends `host` as SNI unless it is an address, and verifies the certificate against it.
@@ -211,6 +240,38 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         guard let nowhere = BIO_new(BIO_s_null()) else { throw .failed("out of memory") }
         SSL_set0_wbio(ssl, nowhere)
         return progress
+    }
+
+    /// Leaves as `leave` does, at once: `bytes`, close_notify and, behind it, `raw`, which are the first outside of TLS, go to the socket
+    /// together. What it does not take waits; see `pendingBytes` and `flush`.
+    /// - Parameter room: for all of it.
+    package mutating func leave(
+        saying bytes: UnsafeRawBufferPointer, then raw: [UInt8], gatheringIn room: UnsafeMutableRawBufferPointer
+    ) throws(TLSError) {
+        guard outlet == nil, bytes.count <= Self.recordBytes, raw.count <= room.count - 2 * (Self.recordBytes + Self.recordOverhead) else {
+            throw .failed("too much to say at parting")
+        }
+        let outlet = TLSOutlet(socket)
+        guard let bio = outlet.makeBIO() else { throw .failed("out of memory") }
+        guard let nowhere = BIO_new(BIO_s_null()) else {
+            BIO_free(bio)
+            throw .failed("out of memory")
+        }
+        SSL_set0_wbio(ssl, bio)
+        outlet.begin(in: room)
+        do throws(TLSError) {
+            var isSaid = bytes.isEmpty
+            if !isSaid { isSaid = try write(bytes) == .done(bytes.count) }
+            if isSaid { isSaid = try sayGoodbye() == .done(0) }
+            guard isSaid else { throw .failed("the other end has gone") }
+        } catch {
+            SSL_set0_wbio(ssl, nowhere)
+            throw error
+        }
+        SSL_set0_wbio(ssl, nowhere)
+        outlet.gather(raw)
+        self.outlet = outlet
+        try outlet.end()
     }
 
     /// Everything the peer presented, leaf first, as DER; empty when it showed none. On a server also for a resumed session.
