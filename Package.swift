@@ -113,6 +113,9 @@ let package = Package(
         tests(of: "Telemetry", with: ["CLinux", "LinuxIO"]),
         tests(of: "Query", with: ["Wire"]),
         tests(of: "Registry", with: ["Query", "Store", "Wire", "LinuxIO"]),
+        .executableTarget(
+            name: "telemetry-measure", dependencies: ["Telemetry", "LinuxIO", "Bytes"], path: "Tests/Benchmarks/telemetry",
+            swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]),
     ] + (fuzzing ? fuzzers : []),
     swiftLanguageModes: [.v6]
 )
