@@ -13,7 +13,8 @@ import LinuxIO
 ///         mark                          how far the partition is durable
 ///     groups/NAME/PARTITION       how far a consumer group has come
 package struct LogDirectory: Equatable, Sendable {
-    package static let mostPartitions = 1024
+    /// Each has a thread of its own in the process that writes.
+    package static let mostPartitions = 128
 
     package let path: String
     package let partitions: Int
@@ -44,7 +45,7 @@ package struct LogDirectory: Equatable, Sendable {
 
     /// Makes a new log, unless there are segments already.
     static func create(_ path: String, partitions: Int) throws(TelemetryError) -> LogDirectory {
-        guard 1...mostPartitions ~= partitions else { throw .noSuchPartition(partitions) }
+        guard 1...mostPartitions ~= partitions else { throw .badPartitionCount(partitions) }
         guard !Files.exists("\(path)/0") else { throw .notALog(path: "\(path)/format", reason: "it is missing, and there are partitions") }
         let text = "\(firstLine)\nlog \(LogIdentifier.random().text)\npartitions \(partitions)\n"
         try at("\(path)/format") { () throws(SystemError) in try Files.replace("\(path)/format", with: Array(text.utf8), mode: 0o640) }

@@ -69,16 +69,23 @@ struct SegmentReader: ~Copyable {
     mutating func findNextRecord(before limit: UInt64) throws(TelemetryError) -> Bool {
         let start = offset
         offset += 8
-        while offset < limit {
-            guard try fill(min(12, limit - offset), before: limit) else { break }
-            let start = window.lowerBound
-            if chunk.span.bytes.bigEndian(at: start, as: UInt32.self) == RecordHeader.magic, case .record = try step(before: limit) {
-                return true
-            }
+        while offset < limit, limit - offset >= UInt64(RecordHeader.size), try fill(UInt64(RecordHeader.size), before: limit) {
+            if isLikelyRecord, case .record = try step(before: limit) { return true }
             offset += 8
         }
         offset = start
         return false
+    }
+
+    /// Whether the 48 bytes at `offset` can begin a record here. Message bodies full of beginnings of long records, whose checksums
+    /// would take long, are passed over by what their senders cannot know.
+    private var isLikelyRecord: Bool {
+        let bytes = chunk.span.bytes.extracting(window)
+        guard bytes.bigEndian(at: 0, as: UInt32.self) == RecordHeader.magic else { return false }
+        let before = offset - header.first.offset
+        let sequence = bytes.bigEndian(at: 16, as: UInt64.self), milliseconds = bytes.bigEndian(at: 24, as: Int64.self)
+        return UInt64(bytes.bigEndian(at: 12, as: UInt32.self)) <= before && sequence >= header.first.sequence
+            && sequence - header.first.sequence <= before / UInt64(RecordHeader.size) && milliseconds >= header.milliseconds
     }
 
     /// The part of the chunk that is at `offset` and after it.

@@ -11,7 +11,11 @@ package enum TelemetryError: Error, Equatable, Sendable {
     case notALog(path: String, reason: String)
     /// The log was made with another number of partitions, which never changes.
     case partitionCount(path: String, stored: Int, wanted: Int)
+    /// A log has 1 to 128.
+    case badPartitionCount(Int)
     case noSuchPartition(Int)
+    /// How far a partition is durable cannot be read; opening the log for writing mends it.
+    case noMark(path: String)
     /// No space, or no quota, is left on the file system.
     case diskFull(path: String)
     /// The record, or one of its fields, is too long.
@@ -44,8 +48,8 @@ package enum TelemetryError: Error, Equatable, Sendable {
         switch self {
         case .missing: 66
         case .alreadyOpen, .closed: 75
-        case .notALog, .partitionCount, .damaged, .replaced, .tooLarge: 65
-        case .noSuchPartition, .badGroupName: 64
+        case .notALog, .partitionCount, .damaged, .noMark, .replaced, .tooLarge: 65
+        case .badPartitionCount, .noSuchPartition, .badGroupName: 64
         case .noSuchGroup, .groupExists, .groupStays: 1
         case .diskFull: 74
         case .failed(_, let error): error.number == EACCES || error.number == EPERM ? 77 : 74
@@ -80,6 +84,8 @@ extension TelemetryError: CustomStringConvertible {
             "\(path): not a telemetry log of this release (\(reason)): move it away to begin with an empty one"
         case .partitionCount(let path, let stored, let wanted):
             "\(path): has \(stored) partitions and not \(wanted): their number never changes; move the log away to begin with an empty one"
+        case .badPartitionCount(let count): "\(count) partitions: a telemetry log has 1 to \(LogDirectory.mostPartitions)"
+        case .noMark(let path): "\(path): damaged: the hub mends it when it starts"
         case .noSuchPartition(let number): "partition \(number): there is none of that number"
         case .diskFull(let path): "\(path): no space left on the disk: make room"
         case .tooLarge: "the message is too large for the telemetry log"

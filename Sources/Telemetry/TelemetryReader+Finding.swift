@@ -28,7 +28,7 @@ extension TelemetryReader {
         var found = bounds.end
         for (index, base) in bases.enumerated().reversed() {
             let end = index + 1 < bases.count ? bases[index + 1] : bounds.end.offset
-            guard var segment = try SegmentReader(files, base: base) else { continue }
+            guard var segment = try open(files, base) else { continue }
             let first = SegmentIndex.Entry(position: segment.header.first, milliseconds: segment.header.milliseconds)
             guard isBefore(first) || index == 0 else {
                 found = segment.header.first
@@ -37,6 +37,14 @@ extension TelemetryReader {
             return try find(&segment, files, end, where: isBefore) ?? found
         }
         return found
+    }
+
+    /// Nil for a segment that cannot be read, or that retention has just removed.
+    private static func open(_ files: PartitionFiles, _ base: UInt64) throws(TelemetryError) -> SegmentReader? {
+        do throws(TelemetryError) { return try SegmentReader(files, base: base) } catch {
+            guard error.isMissingFile else { throw error }
+            return nil
+        }
     }
 
     private static func find(

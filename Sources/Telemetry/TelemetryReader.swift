@@ -1,3 +1,4 @@
+import Glibc
 import LinuxIO
 import Synchronization
 
@@ -85,8 +86,11 @@ package final class TelemetryReader: Sendable {
         case .catalogue(let catalogue): return catalogue.bounds
         case .mark:
             if let mark = DurableMark.read(files) { return mark.bounds }
-            guard !Files.exists(files.mark) else { throw .replaced(path: files.directory) }
-            return PartitionBounds()
+            guard Files.exists(files.mark) else { return PartitionBounds() }
+            guard let log = try? LogDirectory("\(files.directory)/.."), log.identifier == files.log else {
+                throw .replaced(path: files.directory)
+            }
+            throw .noMark(path: files.mark)
         }
     }
 
@@ -192,7 +196,7 @@ package final class TelemetryReader: Sendable {
             cursor.segment = consume segment
         } catch {
             // It was there in the listing, and is no more: the next try finds what retention has left.
-            guard case .failed(_, let reason) = error, reason.isMissing else { throw error }
+            guard error.isMissingFile else { throw error }
         }
     }
 }
@@ -211,7 +215,10 @@ extension SegmentReader {
     }
 }
 
-extension SystemError {
-    /// There is no such file.
-    fileprivate var isMissing: Bool { self == SystemError("open", 2) }
+extension TelemetryError {
+    /// A file that was just listed is no more: retention has removed it.
+    var isMissingFile: Bool {
+        guard case .failed(_, let error) = self else { return false }
+        return error == SystemError("open", ENOENT)
+    }
 }

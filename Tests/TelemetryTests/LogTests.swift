@@ -289,4 +289,48 @@ import Testing
         }
         #expect(throws: TelemetryError.missing(path: place.path)) { try LogDirectory(place.path) }
     }
+
+    @Test func tellsAReaderInAnotherProcessThatTheLogIsAnother() throws {
+        let log = try place.open()
+        log.append(["one"])
+        let reader = try TelemetryReader(log.directory, partition: 0, from: .earliest)
+        #expect(try reader.readAll().count == 1)
+        log.close()
+        poke("\(place.path)/0/mark", at: 60, [0xFF])
+        #expect(throws: TelemetryError.noMark(path: "\(place.path)/0/mark")) { try reader.read() }
+        try place.open().close()
+        #expect(try reader.read().isAtEnd)
+        for name in try Files.names(in: "\(place.path)/0") { unlink("\(place.path)/0/\(name)") }
+        rmdir("\(place.path)/0")
+        unlink("\(place.path)/format")
+        try place.open().close()
+        #expect(throws: TelemetryError.replaced(path: "\(place.path)/0")) { try reader.read() }
+    }
+
+    @Test func refusesANumberOfPartitionsThatNoLogHas() {
+        for count in [0, -1, LogDirectory.mostPartitions + 1] {
+            #expect(throws: TelemetryError.badPartitionCount(count)) { try place.open { $0.partitions = count } }
+        }
+    }
+
+    @Test func followsAllDevicesOrOne() throws {
+        let log = try place.open { $0.partitions = 4 }
+        log.append(["old"], device: "d1")
+        let all = try TelemetryFollower(log.directory, from: .latest),
+            one = try TelemetryFollower(log.directory, device: "d1", from: .earliest)
+        func texts(_ follower: TelemetryFollower) throws -> [String] {
+            try follower.next(records: 3).flatMap { step in
+                if case .records(let partition, let records) = step { return records.map { "\(partition) \($0.text)" } }
+                return []
+            }
+        }
+        #expect(try texts(all).isEmpty && !all.wait(milliseconds: 0))
+        for device in ["d1", "press-17", "thermostat", "d1"] { log.append(["\(device)"], device: device) }
+        #expect(all.wait(milliseconds: 10_000))
+        #expect(try texts(all) == ["1 press-17", "2 d1", "2 thermostat", "2 d1"])
+        #expect(try texts(all).isEmpty)
+        #expect(try texts(one) == ["2 old", "2 d1"])
+        #expect(try texts(one) == ["2 d1"])
+        log.close()
+    }
 }

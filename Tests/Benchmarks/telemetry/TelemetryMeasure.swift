@@ -151,11 +151,14 @@ private func measureOpen(_ directory: String) throws {
             if batch.isAtEnd { break }
         }
     }
-    print("read: \(count) records in \(Int((now() - started) * 1000)) ms, \(Double(Int((used() - cpu) / Double(max(1, count)) * 1e8)) / 100) us of CPU a record")
+    print(
+        "read: \(count) records in \(Int((now() - started) * 1000)) ms, \(Double(Int((used() - cpu) / Double(max(1, count)) * 1e8)) / 100) us of CPU a record"
+    )
     for partition in 0..<log.directory.partitions {
         let bounds = try log.bounds(of: partition)
         started = now()
-        _ = try log.reader(of: partition, from: .sequence((bounds.begin.sequence + bounds.end.sequence) / 2, inclusive: true)).read(records: 1)
+        _ = try log.reader(of: partition, from: .sequence((bounds.begin.sequence + bounds.end.sequence) / 2, inclusive: true)).read(
+            records: 1)
         print("seek: \(Int((now() - started) * 1e6)) us")
     }
     log.close()
