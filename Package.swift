@@ -72,7 +72,7 @@ let package = Package(
         room("TLS", knows: ["COpenSSL", "LinuxIO", "Bytes"]),
         room("Connections", knows: ["TLS", "LinuxIO", "Bytes"]),
         room("Store", knows: ["CLMDB", "CLinux", "LinuxIO", "Bytes"]),
-        room("Telemetry", knows: ["CLinux", "LinuxIO", "Bytes"]),
+        room("Telemetry", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
         room("Query", knows: ["Wire", "Bytes"]),
         room("Registry", knows: ["Query", "Store", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
@@ -81,14 +81,14 @@ let package = Package(
         room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
 
-        room("Hub", knows: ["Streams", "Relay", "Registry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Hub", knows: ["Streams", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         .executableTarget(
             name: "iotstream",
             dependencies: [
-                "Hub", "Agent", "Proxy", "Certificates", "Registry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
+                "Hub", "Agent", "Proxy", "Certificates", "Registry", "Telemetry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
             ],
             swiftSettings: lean,
             linkerSettings: small),

@@ -16,6 +16,10 @@ struct DeviceAdmission {
     /// Silence of the client that ends the connection.
     let silenceMilliseconds: UInt64
 
+    /// The model that it announced, and what it wants to be said when it goes without a word.
+    let model: String?
+    let will: MQTTWill?
+
     var name: ClientIdentity { principal.name }
 
     /// When the token is no longer good even for a clock that is wrong; far from any date when it says so. Seconds since 1970.
@@ -44,6 +48,10 @@ extension DeviceConnection {
             if case .store = error { return refuse(.serverUnavailable, on: reactor) }
             return refuse(.notAuthorized, on: reactor)
         }
+        if let will = connect.will, will.qos > .atLeastOnce || !isTelemetry(will.topic, of: name) {
+            AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: .badWill)
+            return refuse(.notAuthorized, on: reactor)
+        }
         guard !reactor.isDraining else { return refuse(.serverUnavailable, on: reactor) }
         let stored = try? core.registry.session(name)
         if !connect.cleanSession {
@@ -56,7 +64,7 @@ extension DeviceConnection {
         let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
         admission = DeviceAdmission(
             principal: principal, password: connect.password, host: host, serial: serial, isDurable: !connect.cleanSession,
-            silenceMilliseconds: UInt64(keepAlive) * 1500)
+            silenceMilliseconds: UInt64(keepAlive) * 1500, model: model, will: connect.will)
         if let displaced {
             displaced.mailbox.send { reactor in (reactor.source(displaced.token) as? DeviceConnection)?.cut(.takenOver, on: reactor) }
         }
@@ -66,6 +74,10 @@ extension DeviceConnection {
         checkCredential(on: reactor)  // who was shut out before it was entered was not found here
         tellInterests()
         deliver(on: reactor)
+    }
+
+    private func isTelemetry(_ topic: String, of name: ClientIdentity) -> Bool {
+        if case .telemetry? = try? HubTopic.classify(topic, from: name) { true } else { false }
     }
 
     private func authenticate(_ password: [UInt8]?, as name: ClientIdentity) throws(Refusal) -> DevicePrincipal {

@@ -17,7 +17,7 @@ extension DeviceConnection {
             case .methodResponse(let status, let rid): answered(status: status, payload: payload, rid: rid, on: reactor)
             case .twinGet(let rid): getTwin(rid: rid, on: reactor)
             case .twinPatch(let rid, let version): return patchTwin(payload, rid: rid, ifVersion: version, ticket, on: reactor)
-            case .telemetry: return cut(.protocolError, detail: "this hub does not serve telemetry", on: reactor)
+            case .telemetry(let bag): return record(bag, publish, payload: payload, ticket, on: reactor)
             }
         } catch {
             guard case .malformedVersion(let rid) = error else {

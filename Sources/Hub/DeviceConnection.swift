@@ -8,13 +8,13 @@ import Wire
 /// A device's or module's MQTT connection, plain on the MQTT port or inside a WebSocket on the HTTPS port (mqtt-device 2 to 7).
 ///
 /// Here: packets in and out, silence, and the end. Its parts: who is connected (`+Connecting`), what it listens to (`+Subscribing`), what it
-/// publishes (`+Publishing`), its twin (`+Twin`), messages to it (`+Messages`), what
+/// publishes (`+Publishing`, `+Telemetry`), its twin (`+Twin`), messages to it (`+Messages`), what
 /// the hub asks of it (`+Asking`).
 final class DeviceConnection: Connection {
     /// Why the hub ends a connection; the word goes to the log.
     enum Cut: String {
         case takenOver = "taken-over", keepAlive = "keep-alive-timeout", expired = "token-expired", disabled = "disabled-or-deleted"
-        case revoked = "credential-revoked"
+        case revoked = "credential-revoked", unavailable = "storage-unavailable"
         case protocolError = "protocol-error", noConnect = "no-connect-in-time", draining, said = "disconnected"
     }
 
@@ -30,6 +30,7 @@ final class DeviceConnection: Connection {
     var questions = DeviceQuestions()
     var acknowledgements = DeviceAcknowledgements()
     var outbox = DeviceOutbox()
+    var deferred: Deferred?
     private(set) var chain: [[UInt8]] = []
     private var lastHeard: UInt64 = 0
     private(set) var cutReason: Cut?
@@ -108,7 +109,7 @@ final class DeviceConnection: Connection {
     }
 
     /// Whether what comes next has to wait.
-    var isHeld: Bool { isCommitting || acknowledgements.isFull }
+    var isHeld: Bool { isCommitting || deferred != nil || acknowledgements.isFull }
 
     /// Goes on after `isHeld` has become false.
     func goOn(on reactor: Reactor) {
@@ -192,6 +193,7 @@ final class DeviceConnection: Connection {
     /// Tells the directory and whoever waits for an answer; once.
     private func leave(_ reason: String, detail: String) {
         questions.abandon()
+        if reason != Cut.said.rawValue { leaveWill() }
         guard let admission else {
             if !detail.isEmpty || reason != Cut.said.rawValue {
                 Log.info("device-refused", ["peer": peer?.description ?? "", "reason": reason, "detail": detail])

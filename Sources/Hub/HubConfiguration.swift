@@ -14,6 +14,7 @@ package struct HubConfiguration: Sendable, Equatable {
     package var workers: Int
     package var drainSeconds: Int
     package var limits: HubLimits
+    var telemetry = TelemetrySettings()
 
     static let schema = ConfigurationSchema(keys: [
         .list("hostname"), .list("https", of: .address), .list("mqtts", of: .address), .init("tls-cert", .text), .init("tls-key", .text),
@@ -22,6 +23,7 @@ package struct HubConfiguration: Sendable, Equatable {
         .init("new-streams-per-second", .integer(1...1_000_000)), .init("new-streams-per-second-per-device", .integer(1...1_000_000)),
         .init("stream-rate", .rate), .init("device-rate", .rate), .init("total-rate", .rate), .init("request-bytes", .bytes),
         .init("packet-bytes", .bytes), .init("handshake-seconds", .seconds), .init("idle-seconds", .seconds),
+        .init("telemetry-partitions", .integer(1...32)), .init("telemetry-seconds", .seconds), .init("telemetry-bytes", .bytes),
     ])
 
     /// Reads `path` if there is one, then lays the options over it.
@@ -67,7 +69,7 @@ package struct HubConfiguration: Sendable, Equatable {
             keyPath: arguments.text("tls-key") ?? top?.text("tls-key"),
             workers: try arguments.integer("workers", in: 1...256) ?? top?.integer("workers")
                 ?? max(1, Int(sysconf(CInt(_SC_NPROCESSORS_ONLN)))),
-            drainSeconds: top?.seconds("drain-seconds") ?? 10, limits: limits)
+            drainSeconds: top?.seconds("drain-seconds") ?? 10, limits: limits, telemetry: TelemetrySettings(top))
     }
 
     private static var machineName: String {

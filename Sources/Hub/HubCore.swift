@@ -4,6 +4,7 @@ import Registry
 import Store
 import Synchronization
 import TLS
+import Telemetry
 import Wire
 
 /// What the hub's reactors share. Everything in it is immutable or behind a lock that is held for a look-up only; nothing of
@@ -11,10 +12,13 @@ import Wire
 final class HubCore: Sendable {
     let registry: Registry
     let writer: GroupWriter
+    let telemetry: TelemetryLog
     let paths: RuntimePaths
     /// Work with files that may block.
     let files: Worker
     let queries: QueryDesk
+    /// Reading of the telemetry log.
+    let telemetryReading: Worker
     let directory = Directory()
     let locks = MessageLocks()
     let feedback = FeedbackLocks()
@@ -34,14 +38,18 @@ final class HubCore: Sendable {
     }
 
     init(
-        registry: Registry, writer: GroupWriter, files: Worker, queries: QueryDesk, mailboxes: [Mailbox], configuration: HubConfiguration,
+        registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, files: Worker, queries: QueryDesk, telemetryReading: Worker,
+        mailboxes: [Mailbox],
+        configuration: HubConfiguration,
         context: TLSContext, httpsPort: UInt16
     ) {
         self.registry = registry
         self.writer = writer
+        self.telemetry = telemetry
         self.paths = registry.paths
         self.files = files
         self.queries = queries
+        self.telemetryReading = telemetryReading
         self.mailboxes = mailboxes
         settings = Mutex(Settings(configuration: configuration, context: context, httpsPort: httpsPort))
         allotments = Allotments(configuration.limits)
@@ -60,6 +68,7 @@ final class HubCore: Sendable {
             $0.context = context
         }
         allotments.take(configuration.limits)
+        telemetry.setRetention(configuration.telemetry.retention)
         ration()
     }
 

@@ -67,7 +67,10 @@ package enum HubRole {
             throw .system("\(error)")
         }
         defer { writer.close() }
-        let server = try HubServer(registry: registry, writer: writer, configuration: configuration, context: context, tickets: tickets)
+        let telemetry = try configuration.telemetry.open(at: paths.telemetry)
+        defer { telemetry.close() }
+        let server = try HubServer(
+            registry: registry, writer: writer, telemetry: telemetry, configuration: configuration, context: context, tickets: tickets)
         try server.run { () throws(Failure) in
             let fresh = try HubConfiguration.load(path: configPath(arguments), arguments: arguments)
             return (fresh, try makeContext(fresh, tickets))

@@ -6,6 +6,7 @@ import Registry
 import Store
 import Streams
 import TLS
+import Telemetry
 import Wire
 
 /// The running hub: worker reactors with their listeners, and the main reactor with signals, bell and files.
@@ -18,7 +19,8 @@ final class HubServer {
 
     /// Binds every address before anything is served; a failure leaves nothing running.
     init(
-        registry: Registry, writer: GroupWriter, configuration: HubConfiguration, context: TLSContext, tickets: TLSTicketKeys
+        registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, configuration: HubConfiguration, context: TLSContext,
+        tickets: TLSTicketKeys
     ) throws(Failure) {
         let https = try configuration.https.map { address throws(Failure) in try Self.bind(address, "https") }
         let mqtts = try configuration.mqtts.map { address throws(Failure) in try Self.bind(address, "mqtts") }
@@ -33,7 +35,9 @@ final class HubServer {
             httpsAddresses = https.compactMap { SocketAddress.local(of: $0.raw) }
             mqttsAddresses = mqtts.compactMap { SocketAddress.local(of: $0.raw) }
             core = HubCore(
-                registry: registry, writer: writer, files: try Worker(), queries: try QueryDesk(), mailboxes: mailboxes,
+                registry: registry, writer: writer, telemetry: telemetry, files: try Worker(), queries: try QueryDesk(),
+                telemetryReading: try Worker(threads: 2),
+                mailboxes: mailboxes,
                 configuration: configuration,
                 context: context, httpsPort: httpsAddresses.first?.port ?? 443)
         } catch {
@@ -95,6 +99,7 @@ final class HubServer {
         for thread in threads { thread.join() }
         core.files.finish()
         core.queries.finish()
+        core.telemetryReading.finish()
         Files.remove(core.paths.hubStatus)
         if let failure { throw failure }
     }

@@ -1,20 +1,61 @@
 import LinuxIO
 import Registry
+import Telemetry
 import Wire
 
-/// What a device does over HTTPS instead of MQTT: fetching its messages (mqtt-device 16).
+/// What a device does over HTTPS instead of MQTT: telemetry, and fetching its messages (mqtt-device 16).
 extension ServiceRequest {
     private static let lockRange = 5...300
 
     /// Lets the device itself in, by its token or its certificate, or a policy with DeviceConnect.
-    private func authorize(device name: ClientIdentity) throws(Problem) {
+    @discardableResult
+    private func authorize(device name: ClientIdentity) throws(Problem) -> DevicePrincipal {
+        let principal: DevicePrincipal
         do throws(Refusal) {
-            _ = try core.authenticate(name, token: head.headers["Authorization"], chain: connection.chain)
+            principal = try core.authenticate(name, token: head.headers["Authorization"], chain: connection.chain)
         } catch {
             AuditLine.refused("device", peer: connection.peer, identity: name.clientID, reason: error)
             throw .registry(error.error)
         }
         try checkVersion()
+        return principal
+    }
+
+    /// `POST /devices/{id}/messages/events`, and a module's: one message, or a batch of them in JSON.
+    func receiveTelemetry(from name: ClientIdentity) throws(Problem) -> HTTPAnswer? {
+        try methods("POST")
+        let principal = try authorize(device: name)
+        let messages = try reading { () throws(RegistryError) in
+            try UploadedMessage.parse(head.headers, body: body)
+        }
+        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
+        for (index, message) in messages.enumerated() {
+            let isLast = index == messages.count - 1
+            let submission = core.telemetry.submit(
+                TelemetryIntake.envelope(message.properties, from: principal), body: message.body.span.bytes
+            ) { result in
+                // All are in one partition and come about in order, so the last one speaks for those before it, unless one failed.
+                guard isLast || !result.isSuccess else { return }
+                let answer = result.isSuccess ? HTTPAnswer(status: 204) : Self.unavailable
+                mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
+            }
+            switch submission {
+            case .accepted: break
+            case .full: return Self.throttled
+            case .refused: return Self.unavailable
+            }
+        }
+        return messages.isEmpty ? HTTPAnswer(status: 204) : nil
+    }
+
+    private static var unavailable: HTTPAnswer {
+        HTTPAnswer(status: 503, errorName: "ServiceUnavailable", message: "the message could not be stored")
+    }
+
+    private static var throttled: HTTPAnswer {
+        var answer = HTTPAnswer(status: 429, errorName: "ThrottlingException", message: "too much waits for the disk")
+        answer.headers.add("Retry-After", "1")
+        return answer
     }
 
     /// `GET /devices/{id}/messages/deviceBound`: the first message that nobody holds.
@@ -56,6 +97,10 @@ extension ServiceRequest {
         }
         return nil
     }
+}
+
+extension Result {
+    fileprivate var isSuccess: Bool { if case .success = self { true } else { false } }
 }
 
 extension HubCore {

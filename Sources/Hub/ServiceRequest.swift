@@ -43,6 +43,10 @@ struct ServiceRequest {
         case ("devices", 4) where segments[2] == "keys": return try rotate(try name(segments[1]), slot: segments[3])
         case ("devices", 6) where segments[2] == "modules" && segments[4] == "keys":
             return try rotate(try name(segments[1], segments[3]), slot: segments[5])
+        case ("devices", 4) where segments[2] == "messages" && segments[3] == "events":
+            return try receiveTelemetry(from: try name(segments[1]))
+        case ("devices", 6) where segments[2] == "modules" && segments[4] == "messages" && segments[5] == "events":
+            return try receiveTelemetry(from: try name(segments[1], segments[3]))
         case ("devices", 4...6) where segments[2] == "messages" && segments[3] == "deviceBound": return try deviceBound(segments)
         case ("devices", 3) where segments[2] == "commands": return try purgeMessages(of: try name(segments[1]).deviceID)
         case ("messages", 3) where segments[1] == "serviceBound" && segments[2] == "feedback": return try feedback()
@@ -50,6 +54,7 @@ struct ServiceRequest {
             return try settleFeedback(segments[3], abandons: false)
         case ("messages", 5) where segments[1] == "serviceBound" && segments[2] == "feedback" && segments[4] == "abandon":
             return try settleFeedback(segments[3], abandons: true)
+        case ("telemetry", 1...): return try telemetry(Array(segments.dropFirst()))
         case ("statistics", 2): return try statistics(segments[1])
         case ("twins", 2): return try twin(try name(segments[1]))
         case ("twins", 4) where segments[2] == "modules": return try twin(try name(segments[1], segments[3]))

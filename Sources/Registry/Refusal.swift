@@ -13,6 +13,8 @@ package enum Refusal: Error, Equatable, Sendable {
     case wrongCertificate
     case unknownPolicy
     case missingRight(Rights)
+    /// A will that is not for the identity's own telemetry.
+    case badWill
     case store(String)
 
     /// What the peer is told over HTTP.
@@ -39,6 +41,7 @@ extension Refusal: CustomStringConvertible {
         case .wrongCertificate: "wrong-certificate"
         case .unknownPolicy: "unknown-policy"
         case .missingRight: "missing-right"
+        case .badWill: "bad-will"
         case .store: "registry-failed"
         }
     }

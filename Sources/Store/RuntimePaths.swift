@@ -13,6 +13,8 @@ package struct RuntimePaths: Equatable, Sendable {
 
     /// Directory of the LMDB environment.
     package var registry: String { "\(state)/registry" }
+    /// Directory of the telemetry log.
+    package var telemetry: String { "\(state)/telemetry" }
     /// A fifo: a tool that changed something writes a byte.
     package var bell: String { "\(run)/bell" }
     /// What the hub is doing, rewritten as a whole.

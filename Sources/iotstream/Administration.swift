@@ -16,6 +16,19 @@ enum Administration {
     ///
     /// `--connection-string…` and `--state` decide, then `IOTSTREAM_CONNECTION_STRING`, then `IOTSTREAM_STATE`, then the default directory.
     static func find(_ arguments: Arguments) throws(Failure) -> Administration {
+        switch try place(arguments) {
+        case .state(let paths): .state(try openRegistry(paths))
+        case .service(let client): .service(client)
+        }
+    }
+
+    /// Where a command acts, before anything is opened there.
+    enum Place {
+        case state(RuntimePaths)
+        case service(ServiceClient)
+    }
+
+    static func place(_ arguments: Arguments) throws(Failure) -> Place {
         let namesService = arguments.flag("connection-string") || arguments.flag("connection-string-file")
         if namesService, arguments.flag("state") {
             throw .usage("both a state directory and a connection string are given", "leave one of them out")
@@ -23,13 +36,13 @@ enum Administration {
         if !arguments.flag("state"), let text = try arguments.connectionString() {
             return .service(try ServiceClient(connectionString: text, ca: arguments.text("ca")))
         }
-        return .state(try openRegistry(arguments))
+        return .state(RuntimePaths(state: arguments.stateDirectory))
     }
 
-    private static func openRegistry(_ arguments: Arguments) throws(Failure) -> Registry {
+    private static func openRegistry(_ paths: RuntimePaths) throws(Failure) -> Registry {
         var options = Store.Options()
         options.create = false
-        do { return try Registry.open(RuntimePaths(state: arguments.stateDirectory), options) } catch { throw Failure(error) }
+        do { return try Registry.open(paths, options) } catch { throw Failure(error) }
     }
 
     // MARK: - Identities

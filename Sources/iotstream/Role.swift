@@ -14,6 +14,7 @@ enum Role {
         HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
         KnownDevicesRole.command, BenchRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
+        MonitorCommand.command,
         QuotaCommand.command,
         PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,

@@ -1,11 +1,13 @@
 """azure-iot-device, as it comes from PyPI: connect, be refused, be displaced, renew."""
 
 import asyncio
+import json
+import os
 import queue
 import threading
 
 import pytest
-from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, MethodResponse, X509
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse, X509
 from azure.iot.device import aio, exceptions
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
@@ -15,6 +17,7 @@ from harness.rest import path
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+MESSAGES = int(os.environ.get("IOTSTREAM_MESSAGES", "500"))
 WAYS = pytest.mark.parametrize("websockets", [False, True], ids=["mqtt", "websocket"])
 
 
@@ -355,3 +358,22 @@ def test_messages_from_the_cloud(hub, dial, websockets):
     assert got.get(timeout=10).data == b"while away"
     waiting.until(
         lambda: hub.rest("GET", path("devices", device.name)).json["cloudToDeviceMessageCount"] == 0, 10, "an empty queue")
+
+
+@WAYS
+def test_telemetry_comes_in_order_with_all_its_properties(hub, dial, websockets):
+    device = hub.create()
+    client = dial(device, websockets=websockets)
+    client.connect()
+    for number in range(MESSAGES):
+        message = Message(json.dumps({"n": number}), message_id=f"id {number}", content_encoding="utf-8", content_type="application/json")
+        message.correlation_id, message.user_id = "c/1", "ü"
+        message.custom_properties.update({"number": str(number), "a b": "x&y=z", "é": ""})
+        client.send_message(message)
+    got = [json.loads(line) for line in hub.admin("monitor", device.name, "--from", "beginning", "--json").stdout.splitlines()]
+    assert [json.loads(one["body"])["n"] for one in got] == list(range(MESSAGES))
+    for number, one in enumerate(got):
+        assert one["properties"] == {"number": str(number), "a b": "x&y=z", "é": ""}
+        system = one["systemProperties"]
+        assert (system["message-id"], system["correlation-id"], system["user-id"], system["content-type"], system["content-encoding"]) == (
+            f"id {number}", "c/1", "ü", "application/json", "utf-8")

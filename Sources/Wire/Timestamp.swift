@@ -9,6 +9,13 @@ package struct Timestamp: Hashable, Comparable, Sendable {
     /// - Parameter seconds: since 1970; times beyond 9999 become its end.
     package init(seconds: Int64) { ticks = min(max(seconds, -62_135_596_800), 253_402_300_799) * 10_000_000 }
 
+    /// - Parameter milliseconds: since 1970; times beyond 9999 become its end.
+    package init(milliseconds: Int64) {
+        let seconds = milliseconds / 1000
+        self.init(seconds: seconds)
+        if self.seconds == seconds { ticks += milliseconds % 1000 * 10_000 }
+    }
+
     /// The machine's clock.
     package static var now: Timestamp {
         var time = timespec()
@@ -19,10 +26,13 @@ package struct Timestamp: Hashable, Comparable, Sendable {
     /// Seconds since 1970.
     package var seconds: Int64 { (ticks - ((ticks % 10_000_000) + 10_000_000) % 10_000_000) / 10_000_000 }
 
+    /// Milliseconds since 1970.
+    package var milliseconds: Int64 { ticks / 10_000 }
+
     /// "Never", as the service says it.
     package static let never = Timestamp(seconds: -62_135_596_800)
     /// 100 ns steps since the year 1, as generation ids count them.
-    var sinceYearOne: UInt64 { UInt64(clamping: ticks &- Timestamp.never.ticks) }
+    package var sinceYearOne: UInt64 { UInt64(clamping: ticks &- Timestamp.never.ticks) }
 
     package static func < (one: Timestamp, other: Timestamp) -> Bool { one.ticks < other.ticks }
 }
