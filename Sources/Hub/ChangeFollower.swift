@@ -9,12 +9,14 @@ import Wire
 /// when the bell rings, and every second in any case.
 final class ChangeFollower: Source {
     private let core: HubCore
+    private let jobs: JobDesk
     private let bell: OwnedDescriptor
     private var sequence: UInt64
     private var hasFailed = false
 
-    init(core: HubCore, on reactor: Reactor) throws {
+    init(core: HubCore, jobs: JobDesk, on reactor: Reactor) throws {
         self.core = core
+        self.jobs = jobs
         sequence = try core.registry.store.lastSequence()
         core.allotments.take(try core.registry.quotas())
         bell = try Bell.hang(core.paths)
@@ -33,6 +35,7 @@ final class ChangeFollower: Source {
 
     override func deadlinePassed(on reactor: Reactor) {
         catchUp()
+        jobs.look()
         reactor.setDeadline(of: self, inMilliseconds: 1000)
     }
 
@@ -46,6 +49,7 @@ final class ChangeFollower: Source {
                     takeQuotas()
                     tellDesired()
                     deliver()
+                    jobs.wake()
                     if page.changes.isEmpty { sequence = try core.registry.store.lastSequence() }
                 }
                 for change in page.changes {
@@ -73,6 +77,7 @@ final class ChangeFollower: Source {
             check(change.device, module: change.module)
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
+        case .jobUpdated: jobs.wake()
         case .quotaUpdated: takeQuota(of: change.device)
         case .messageQueued: deliver(to: change.device)
         case .twinUpdated where change.aspects.contains(.desired): tellDesired(change)

@@ -47,7 +47,7 @@ extension ServiceRequest {
         return answer
     }
 
-    private func wantedRows() throws(Problem) -> Int? {
+    func wantedRows() throws(Problem) -> Int? {
         guard let text = head.headers["x-ms-max-item-count"], !text.isEmpty else { return nil }
         guard let rows = Int(text), rows != 0 else { throw .registry(.argumentInvalid("BadRequest; x-ms-max-item-count is no number")) }
         return rows < 0 ? nil : rows  // -1: as many as the hub likes

@@ -66,6 +66,8 @@ struct ServiceRequest {
             return try invokeMethod(of: try name(segments[1], segments[3]))
         case ("streams", 1): return try listStreams()
         case ("streams", 2): return try closeStream(segments[1])
+        case ("jobs", 3) where segments[1] == "v2": return try scheduledJob(segments[2])
+        case ("jobs", 4) where segments[1] == "v2" && segments[3] == "cancel": return try cancelScheduledJob(segments[2])
         case ("quotas", 1): return try quotas()
         case ("quotas", 2): return try quota(of: try name(segments[1]))
         case ("policies", 1): return try policies()

@@ -66,6 +66,14 @@ package struct Query: Equatable, Sendable {
         return .object(row)
     }
 
+    /// The same query with rows of other members, without aggregates.
+    package func selecting(_ paths: [QueryPath]) -> Query {
+        var query = self
+        query.selection = .items(paths.map { Item(content: .path($0), name: $0.last) })
+        query.grouping = []
+        return query
+    }
+
     /// The first parts of the paths in the condition.
     package var conditionRoots: Set<String> {
         var roots: Set<String> = []

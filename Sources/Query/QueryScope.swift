@@ -10,6 +10,18 @@ package enum QueryScope: Equatable, Sendable {
 }
 
 extension Query {
+    /// The job that the condition names, when no other can meet it: for queries over jobs.
+    package var jobID: String? {
+        let id = QueryExpression.path(QueryPath("jobId"))
+        for part in condition?.conjuncts ?? [] {
+            switch part {
+            case .comparison(.equal, id, .literal(.string(let text))), .comparison(.equal, .literal(.string(let text)), id): return text
+            default: break
+            }
+        }
+        return nil
+    }
+
     package var scope: QueryScope {
         var scope = QueryScope.all
         for part in condition?.conjuncts ?? [] {

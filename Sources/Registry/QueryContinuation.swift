@@ -8,7 +8,7 @@ import Wire
 /// hide others, and it never grows old.
 struct QueryContinuation: Equatable {
     enum Place: Equatable {
-        /// After the record of this key.
+        /// After the record of this key: of a device, of a module, or of a job at one of them.
         case after(key: String)
         /// After the rows with this digest.
         case afterGroups(UInt64)
@@ -63,7 +63,7 @@ struct QueryContinuation: Equatable {
         switch parts[3].first {
         case "k":
             let ids = rest.split(separator: "\0", omittingEmptySubsequences: false)
-            guard ids.count <= 2, ids.allSatisfy({ Identifier.isValidID(String($0)) }) else { return nil }
+            guard ids.count <= 3, ids.allSatisfy({ Identifier.isValidID(String($0)) }) else { return nil }
             place = .after(key: rest)
         case "g":
             guard let digest = UInt64(rest, radix: 16) else { return nil }

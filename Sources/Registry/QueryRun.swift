@@ -10,6 +10,7 @@ package struct QueryPage: Equatable, Sendable {
         case twin = "Twin"
         case raw = "Raw"
         case job = "DeviceJob"
+        case jobResponse = "JobResponse"
     }
 
     package var kind: Kind
@@ -89,7 +90,6 @@ package struct QueryRun: Sendable {
     ///
     /// - Returns: the page when it is whole; nil when there is more to look at.
     package mutating func step(in registry: Registry) throws(RegistryError) -> QueryPage? {
-        if query.source == .jobs { return page }
         var run = self
         let isOver = try registry.read { transaction throws(RegistryError) in try run.advance(in: transaction) }
         self = run
@@ -111,6 +111,7 @@ package struct QueryRun: Sendable {
     ) throws(RegistryError) -> Bool {
         device = nil  // it may have changed since the last snapshot
         let stop = lookedAt + Self.recordsPerStep
+        if query.source == .jobs { return try scanJobs(until: stop, in: transaction) }
         switch scope {
         case .all: return try scan(prefix: "", until: stop, in: transaction)
         case .prefix(let text): return try scan(prefix: text, until: stop, in: transaction)
@@ -200,6 +201,36 @@ package struct QueryRun: Sendable {
         bytes += row.bytes
         if let left = rowsLeft { rowsLeft = left - 1 }
         return true
+    }
+
+    /// Goes through what became of jobs at devices, behind `lastKey`; true when that has come to an end, or the page has.
+    private mutating func scanJobs(until stop: Int, in transaction: borrowing ReadTransaction) throws(RegistryError) -> Bool {
+        var run = self, isFull = false
+        let prefix = query.jobID.map { "\($0)\0" } ?? ""
+        try Registry.stored { () throws(StoreError) in
+            try transaction.scan(.outcomes, prefix: prefix, from: lastKey.map { "\($0)\0" }) { key, value throws(StoreError) in
+                if run.rowsLeft == 0 {
+                    isFull = true
+                } else if run.page.items.count >= run.rows || run.lookedAt >= Self.mostRecords || run.bytes >= Self.mostBytes {
+                    isFull = true
+                    run.page.continuation = run.lastKey.map {
+                        QueryContinuation(query: run.digest, rowsLeft: run.rowsLeft, place: .after(key: $0)).text
+                    }
+                }
+                guard !isFull, run.lookedAt < stop else { return false }
+                run.lookedAt += 1
+                run.lastKey = key.toString()
+                let device = try Registry.decode(jobDevice: value)
+                guard run.query.matches(device.json) else { return true }
+                run.page.items.append(device.json)
+                run.bytes += value.byteCount
+                run.rowsLeft = run.rowsLeft.map { $0 - 1 }
+                return true
+            }
+        }
+        let isOver = isFull || run.lookedAt < stop
+        self = run
+        return isOver
     }
 
     private func finished() -> QueryPage {

@@ -36,6 +36,7 @@ package enum RegistryCommand: Sendable {
     case removeFeedback([UInt64])
     /// The model that a device announces.
     case setModel(ClientIdentity, String)
+    case job(JobCommand)
 }
 
 /// Which of two keys is made anew.
@@ -59,11 +60,13 @@ package enum RegistryOutcome: Sendable {
     case removed(Int)
     /// Whether the message was still there.
     case settled(Bool)
+    case job(JobStep)
     case done
 
     package var identity: Identity? { if case .identity(let identity, _) = self { identity } else { nil } }
     package var policy: Policy? { if case .policy(let policy) = self { policy } else { nil } }
     package var twin: TwinDocument? { if case .twin(let twin) = self { twin } else { nil } }
+    package var job: JobStep? { if case .job(let step) = self { step } else { nil } }
     package var bulk: BulkReport? { if case .bulk(let report) = self { report } else { nil } }
 }
 
@@ -116,6 +119,7 @@ extension Registry {
         case .setModel(let name, let model):
             try setModel(name, model, in: transaction)
             return .done
+        case .job(let command): return .job(try apply(command, in: transaction, now: now))
         case .setHubFacts(let facts):
             try stored { () throws(StoreError) in try transaction.put(.facts, HubFacts.key, facts.json.bytes()) }
             return .done

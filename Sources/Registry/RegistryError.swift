@@ -23,6 +23,13 @@ package enum RegistryError: Error, Equatable, Sendable {
     case messageTooLarge(String)
     case queueFull(device: String)
     case lockLost
+    case jobNotFound(String)
+    case jobAlreadyExists(String)
+    /// As many jobs as there may be are waiting or at work; the text says which.
+    case tooManyJobs(String)
+    case configurationNotFound(String)
+    case configurationAlreadyExists(String)
+    case tooManyConfigurations
     /// The files failed, not the request.
     case store(StoreError)
 
@@ -36,7 +43,13 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .bulkTooLarge: 413002
         case .forbidden: 401002
         case .unauthorized: 401003
+        case .tooManyJobs: 403003
+        case .tooManyConfigurations: 403900
         case .deviceNotFound: 404001
+        case .jobNotFound: 404002
+        case .configurationNotFound: 404301
+        case .jobAlreadyExists: 409104
+        case .configurationAlreadyExists: 409401
         case .moduleNotFound: 404010
         case .policyNotFound: 404900
         case .deviceAlreadyExists: 409001
@@ -77,6 +90,12 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .deviceAlreadyExists: "DeviceAlreadyExists"
         case .moduleAlreadyExists: "ModuleAlreadyExistsOnDevice"
         case .policyAlreadyExists: "PolicyAlreadyExists"
+        case .jobNotFound: "JobNotFound"
+        case .jobAlreadyExists: "JobAlreadyExists"
+        case .tooManyJobs: "JobQuotaExceeded"
+        case .configurationNotFound: "ConfigurationNotFound"
+        case .configurationAlreadyExists: "ConfigurationAlreadyExists"
+        case .tooManyConfigurations: "ConfigurationCountLimitExceeded"
         case .preconditionFailed: "PreconditionFailed"
         case .tooManyModules: "TooManyModulesOnDevice"
         case .messageTooLarge: "MessageTooLarge"
@@ -103,6 +122,12 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .policyAlreadyExists(let name): "policy \(name) already exists"
         case .queueFull(let device): "\(Registry.mostMessages) messages wait for device \(device), the most that may"
         case .lockLost: "the message is no longer held under this lock"
+        case .jobNotFound(let id): "no job \(id)"
+        case .jobAlreadyExists(let id): "job \(id) already exists"
+        case .tooManyJobs(let text): text
+        case .configurationNotFound(let id): "no configuration \(id)"
+        case .configurationAlreadyExists(let id): "configuration \(id) already exists"
+        case .tooManyConfigurations: "there are \(Registry.mostConfigurations) configurations, the most that there may be"
         case .preconditionFailed: "the etag differs: somebody else changed it meanwhile"
         case .tooManyModules(let device): "device \(device) has \(Registry.mostModules) modules, the most that a device may have"
         case .store(.diskFull), .store(.mapFull): "the hub has no room left"

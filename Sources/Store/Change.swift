@@ -19,6 +19,12 @@ package struct Change: Equatable, Sendable {
         package static let quotaUpdated = Kind(rawValue: 8)
         /// Something waits for a device that may have waited for it.
         package static let messageQueued = Kind(rawValue: 9)
+        /// A scheduled job was made or cancelled; `name` is its id.
+        package static let jobUpdated = Kind(rawValue: 10)
+        /// A configuration was made, changed or removed; `name` is its id.
+        package static let configurationUpdated = Kind(rawValue: 11)
+        /// An import or export job was made or cancelled; `name` is its id.
+        package static let transferUpdated = Kind(rawValue: 12)
     }
 
     /// Which parts of the thing changed.

@@ -19,7 +19,7 @@ extension Store {
     }
 
     /// The schema that this release writes.
-    package static let schema: UInt32 = 4
+    package static let schema: UInt32 = 5
 
     /// Opens the registry of a state directory, one time per process and path.
     ///

@@ -12,10 +12,15 @@
 ///     messages   deviceId NUL number              a message in the device's queue, see `QueuedMessage`; numbers as 16 hex digits
 ///     expiries   time NUL deviceId NUL number     nothing: which message is over next
 ///     feedback   number                           what became of a message, JSON
+///     jobs       jobId                            scheduled job, JSON
+///     outcomes   jobId NUL deviceId [NUL moduleId]  what became of a job at a device, JSON
+///     transfers  jobId                            import or export job, JSON
+///     configurations  id, or id NUL number once removed  configuration, JSON
 ///     notices    sequence of the change           see `Snapshot.notice`
 ///     changes    sequence, 8 bytes big-endian     see `Change`
 package enum Table: Int, CaseIterable, Sendable {
-    case meta, devices, modules, twins, policies, sessions, facts, quotas, messages, expiries, feedback, notices, changes
+    case meta, devices, modules, twins, policies, sessions, facts, quotas, messages, expiries, feedback
+    case jobs, outcomes, transfers, configurations, notices, changes
 
     /// The table's name in the file.
     var name: String {
@@ -31,6 +36,10 @@ package enum Table: Int, CaseIterable, Sendable {
         case .messages: "messages"
         case .expiries: "expiries"
         case .feedback: "feedback"
+        case .jobs: "jobs"
+        case .outcomes: "outcomes"
+        case .transfers: "transfers"
+        case .configurations: "configurations"
         case .notices: "notices"
         case .changes: "changes"
         }
