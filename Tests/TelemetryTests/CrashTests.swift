@@ -122,9 +122,14 @@ import Testing
     /// A child with 20 devices that appends, writes down what was acknowledged, and kills itself. Its log is then opened here.
     @Test func losesNothingAcknowledgedWhenItIsKilled() async throws {
         let rounds = getenv("IOTSTREAM_CRASH_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 4
-        let note = "\(place.path)/acknowledged"
+        var place = place
         var numbers = [Int](repeating: 0, count: 20)
         for round in 0..<rounds {
+            if round % 10 == 9 {  // a new log: to check all of it again and again would take long
+                place = try Place()
+                numbers = [Int](repeating: 0, count: 20)
+            }
+            let note = "\(place.path)/acknowledged"
             write([], to: note)
             await #expect(processExitsWith: .signal(SIGKILL)) {
                 [
@@ -142,20 +147,21 @@ import Testing
             let log = try place.open(Producers.options)
             #expect(log.findings.allSatisfy { $0.damage.isEmpty })
             log.close()
-            numbers = try stored(atLeast: acknowledged, round)
+            numbers = try stored(in: place, atLeast: acknowledged, round)
         }
     }
 
     /// The next number of each device, when all numbers of each are there, in order and once.
-    private func stored(atLeast acknowledged: [Int], _ round: Int) throws -> [Int] {
+    private func stored(in place: Place, atLeast acknowledged: [Int], _ round: Int) throws -> [Int] {
         var next = [Int](repeating: 0, count: acknowledged.count)
         for partition in 0..<4 {
             let records = try place.readAll(partition)
             #expect(records.map(\.position.sequence) == Array(0..<UInt64(records.count)), "round \(round)")
             for record in records {
                 let device = Int(record.envelope.deviceID.dropFirst(7)) ?? 0
-                let isNext = record.text == "\(next[device])"
-                #expect(isNext, "round \(round): device \(device) has \(record.text) where \(next[device]) is due")
+                if record.text != "\(next[device])" {
+                    Issue.record("round \(round): device \(device) has \(record.text) where \(next[device]) is due")
+                }
                 next[device] += 1
             }
         }
