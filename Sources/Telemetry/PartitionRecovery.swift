@@ -59,7 +59,11 @@ struct PartitionRecovery {
 
     private func removeLeftovers() throws(TelemetryError) {
         let names = try at(files.directory) { () throws(SystemError) in try Files.names(in: files.directory) }
-        for name in names where name.hasSuffix(".new") { Files.remove("\(files.directory)/\(name)") }
+        for name in names {
+            // A file that was being made, or the index of a segment that retention was removing.
+            let isOrphan = name.hasSuffix(".index") && !names.contains(name.dropLast(6) + ".log")
+            if name.hasSuffix(".new") || isOrphan { Files.remove("\(files.directory)/\(name)") }
+        }
     }
 
     private mutating func readHeaders() throws(TelemetryError) {

@@ -190,9 +190,10 @@ private struct Appender: ~Copyable {
         let header = SegmentHeader(
             partition: UInt32(files.number), first: end, milliseconds: lastMilliseconds > 0 ? lastMilliseconds : milliseconds,
             log: files.log)
-        let segment = try ActiveSegment(creating: files, header, disk: options.disk)
+        // Whatever becomes of it, the one before is not written to again: the new one's file may be there although it failed.
         finish()
-        active = consume segment
+        active = nil
+        active = try ActiveSegment(creating: files, header, disk: options.disk)
         begunMilliseconds = milliseconds
         catalogue.begin(header)
     }

@@ -23,11 +23,15 @@ struct SegmentReader: ~Copyable {
 
     private static let usualChunk = 1 << 18
 
-    /// Opens a segment; nil when its header is not that of this segment of this log.
+    /// Opens a segment; nil when its header cannot be read, or is not that of this segment of this log.
     init?(_ files: PartitionFiles, base: UInt64) throws(TelemetryError) {
         let path = files.segment(base)
         let file = try at(path) { () throws(SystemError) in try PlainFile.open(path, O_RDONLY) }
-        let bytes = try at(path) { () throws(SystemError) in try PlainFile.read(file, at: 0, count: SegmentHeader.size) }
+        let bytes: [UInt8]
+        do throws(SystemError) { bytes = try PlainFile.read(file, at: 0, count: SegmentHeader.size) } catch {
+            guard error.number == EIO else { throw TelemetryError(error, path) }
+            return nil
+        }
         guard let header = try? SegmentHeader.parse(bytes.span.bytes), header.first.offset == base, header.log == files.log,
             header.partition == UInt32(files.number)
         else { return nil }
