@@ -69,7 +69,7 @@ let package = Package(
         room("Bytes", knows: []),
         room("LinuxIO", knows: ["CLinux", "Bytes"]),
         room("Wire", knows: ["COpenSSL", "CJansson", "Bytes"]),
-        room("TLS", knows: ["COpenSSL", "LinuxIO", "Bytes"]),
+        room("TLS", knows: ["CLinux", "COpenSSL", "LinuxIO", "Bytes"]),
         room("Connections", knows: ["TLS", "LinuxIO", "Bytes"]),
         room("Store", knows: ["CLMDB", "CLinux", "LinuxIO", "Bytes"]),
         room("Telemetry", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),

@@ -166,7 +166,11 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     package func read(into room: UnsafeMutableRawBufferPointer) throws(TLSError) -> TLSProgress {
         var count = 0
         let result = SSL_read_ex(ssl, room.baseAddress, room.count, &count)
-        return result == 1 ? .done(count) : try verdict(result)
+        if result == 1 { return .done(count) }
+        let progress = try verdict(result)
+        // A ticket that was read has left a buffer for writing, which would stay until something is written.
+        if case .blocked = progress { SSL_free_buffers(ssl) }
+        return progress
     }
 
     /// Takes a part or all of `bytes`; offer the same bytes again after `blocked`.

@@ -1,6 +1,7 @@
 // The part of Linux that Swift's Glibc module does not reach. Every int function returns >= 0, or -errno.
 #ifndef CLINUX_H
 #define CLINUX_H
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
