@@ -30,6 +30,7 @@ final class PartitionWriter: Sendable {
     private let wake = Semaphore()
     private let thread = Mutex<Thread?>(nil)
     private let commits = Atomic<Int>(0)
+    private let segmentMilliseconds = Atomic<Int64>(.max)
 
     init(_ catalogue: PartitionCatalogue, goesOn: Bool, _ options: TelemetryLog.Options) throws(TelemetryError) {
         self.catalogue = catalogue
@@ -67,6 +68,9 @@ final class PartitionWriter: Sendable {
         if !waits { call() }
     }
 
+    /// Ends segments that were begun so long ago, at the next commit.
+    func setSegmentMilliseconds(_ milliseconds: Int64) { segmentMilliseconds.store(milliseconds, ordering: .relaxed) }
+
     func endSegment(olderThan milliseconds: Int64) {
         pending.withLock { $0.endsSegmentsBefore = max($0.endsSegmentsBefore, milliseconds) }
         wake.signal()
@@ -98,7 +102,8 @@ final class PartitionWriter: Sendable {
     }
 
     private func commit(_ waiters: [Waiter], _ appender: inout Appender) {
-        let outcome = appender.commit(last: waiters.last?.place ?? 0)
+        let oldest = segmentMilliseconds.load(ordering: .relaxed)
+        let outcome = appender.commit(last: waiters.last?.place ?? 0, segmentMilliseconds: oldest)
         commits.wrappingAdd(1, ordering: .relaxed)
         switch outcome {
         case .failure(let error): for waiter in waiters { waiter.completion(.failure(error)) }
@@ -142,21 +147,22 @@ private struct Appender: ~Copyable {
     /// Writes the batch and makes it durable; where its first record is, or what went wrong. The batch is empty afterwards.
     ///
     /// - Parameter last: the place of the last record in it.
-    mutating func commit(last: Int) -> Result<TelemetryPosition, TelemetryError> {
+    /// - Parameter segmentMilliseconds: a segment that was begun so long ago is ended before.
+    mutating func commit(last: Int, segmentMilliseconds: Int64) -> Result<TelemetryPosition, TelemetryError> {
         defer {
             batch.removeAll()
             if batch.capacity > Self.keptBytes { batch.releaseIfEmpty() }
         }
-        do throws(TelemetryError) { return .success(try write(last: last)) } catch {
+        do throws(TelemetryError) { return .success(try write(last: last, segmentMilliseconds)) } catch {
             if active?.isSpoilt == true { active = nil }
             return .failure(error)
         }
     }
 
-    private mutating func write(last: Int) throws(TelemetryError) -> TelemetryPosition {
+    private mutating func write(last: Int, _ segmentMilliseconds: Int64) throws(TelemetryError) -> TelemetryPosition {
         let start = end
         let milliseconds = max(lastMilliseconds, options.now())
-        try prepare(milliseconds)
+        try prepare(milliseconds, segmentMilliseconds)
         guard let seal = active?.header.seal else { throw .closed }
         let stamp = RecordStamp(commit: start, milliseconds: milliseconds, seal: seal)
         let next = batch.withMutableBytes { stamp.complete($0) }
@@ -176,9 +182,9 @@ private struct Appender: ~Copyable {
     }
 
     /// Sees to it that there is a segment to write to, neither too large nor too old.
-    private mutating func prepare(_ milliseconds: Int64) throws(TelemetryError) {
+    private mutating func prepare(_ milliseconds: Int64, _ segmentMilliseconds: Int64) throws(TelemetryError) {
         if let bytes = active?.recordBytes {
-            let isTooLarge = bytes >= options.segmentBytes, isTooOld = milliseconds - begunMilliseconds >= options.segmentMilliseconds
+            let isTooLarge = bytes >= options.segmentBytes, isTooOld = milliseconds - begunMilliseconds >= segmentMilliseconds
             guard bytes > 0, isTooLarge || isTooOld else { return }
         }
         try beginSegment(milliseconds)

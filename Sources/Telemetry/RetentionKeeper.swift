@@ -14,13 +14,20 @@ final class RetentionKeeper: Sendable {
         self.writers = writers
         self.options = options
         retention = Mutex(options.retention)
+        setSegmentAge(options.retention)
         let started = try at(directory.path) { () throws(SystemError) in try Thread.start { [self] in run() } }
         thread.withLock { $0 = started }
     }
 
     func set(_ retention: TelemetryRetention) {
         self.retention.withLock { $0 = retention }
+        setSegmentAge(retention)
         wake.signal()
+    }
+
+    private func setSegmentAge(_ retention: TelemetryRetention) {
+        let age = options.segmentMilliseconds ?? retention.milliseconds.map { $0 / 8 } ?? .max
+        for writer in writers { writer.setSegmentMilliseconds(max(1, age)) }
     }
 
     func close() {

@@ -69,6 +69,12 @@ struct SegmentReader: ~Copyable {
     /// The record that the last `step` found; nil when its fields do not fit together.
     func decode(_ record: RecordHeader) -> TelemetryRecord? { TelemetryRecord(record, at: offset, in: chunk.span.bytes.extracting(window)) }
 
+    /// Gives back the memory of what was read last.
+    mutating func rest() {
+        chunk = []
+        chunkCount = 0
+    }
+
     /// Moves on to the next place after `offset` that holds a record; false when there is none before `limit`.
     mutating func findNextRecord(before limit: UInt64) throws(TelemetryError) -> Bool {
         let start = offset

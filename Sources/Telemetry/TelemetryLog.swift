@@ -36,8 +36,8 @@ package final class TelemetryLog: Sendable {
         package var partitions: Int?
         /// Bytes of records from which a segment is ended.
         package var segmentBytes: UInt64 = 64 << 20
-        /// Milliseconds after which a segment is ended; an eighth of the retention is a good measure.
-        package var segmentMilliseconds: Int64 = 86_400_000 / 8
+        /// Milliseconds after which a segment is ended; nil for an eighth of the retention, so that little is kept for longer.
+        package var segmentMilliseconds: Int64?
         /// Bytes of records that may wait in memory for each partition's disk; twice as much can be in use.
         package var pendingBytes = 2 << 20
         package var retention = TelemetryRetention()

@@ -131,6 +131,7 @@ package final class TelemetryReader: Sendable {
                 // Behind damage at the very end the next number is known from the bounds alone.
                 Self.count(&cursor, upTo: bounds.end.sequence)
                 batch.isAtEnd = true
+                cursor.segment?.rest()
                 break
             }
             do throws(TelemetryError) {

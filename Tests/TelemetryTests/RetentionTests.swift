@@ -63,6 +63,26 @@ import Testing
         again.close()
     }
 
+    @Test func endsSegmentsThatLastForAnEighthOfTheRetention() throws {
+        let now = Mutex<Int64>(1_000_000)
+        let log = try place.open {
+            $0.retention.milliseconds = 8000
+            $0.now = { now.withLock { $0 } }
+        }
+        for _ in 0..<10 {
+            log.append(["one"])
+            now.withLock { $0 += 500 }
+        }
+        #expect(try place.segments().count == 5)
+        log.setRetention(TelemetryRetention(milliseconds: nil))
+        for _ in 0..<10 {
+            log.append(["one"])
+            now.withLock { $0 += 500_000 }
+        }
+        #expect(try place.segments().count == 5)
+        log.close()
+    }
+
     @Test func removesTheOldestOfAllPartitionsUntilNoMoreIsTooMuch() throws {
         let now = Mutex<Int64>(1_000_000)
         let log = try place.open {
