@@ -3,7 +3,7 @@
 import socket
 import time
 
-from . import ours, peers
+from . import brokers, ours, peers
 from .processes import resident
 from .subjects import Direct
 
@@ -136,6 +136,26 @@ def weight(subject, pace):
         time.sleep(0.5)
 
 
+def telemetry_rate(qos, devices):
+    """Thousands of messages of 100 bytes per second, as fast as the devices may."""
+    def measure(subject, pace):
+        got = subject.publish(devices, qos, pace, "--window", 50)
+        return got["messages"] / got["seconds"] / 1000
+    return measure
+
+
+def telemetry_cost(qos, devices):
+    """Microseconds of processor time for each of them."""
+    def measure(subject, pace):
+        got = subject.publish(devices, qos, pace, "--window", 50)
+        return got["cpu"] / max(1, got["messages"]) * 1e6
+    return measure
+
+
+def device_weight(subject, pace):
+    return subject.weigh(200 if pace.quick else 10_000)
+
+
 RELAYS = (ours.Blind, peers.TunedHaproxy, peers.Haproxy, peers.Nginx, peers.Pump)
 TUNED, USUAL = peers.TunedHaproxy.name, peers.Haproxy.name
 SSH, CHACHA, STUNNEL = peers.OpenSSH.name, peers.OpenSSHChaCha.name, peers.Stunnel.name
@@ -179,6 +199,16 @@ def rows():
         Row("grow-64", "hub, blind, plain end points, 64 active streams", "s/GB", (ours.Blind, peers.TunedHaproxy), cost(64)),
         Row("grow-1000", "hub, blind, plain end points, 1,000 active streams", "s/GB", (ours.Blind, peers.TunedHaproxy), cost(1000)),
     ]
+    both, broker = (brokers.HubBroker, brokers.Mosquitto), brokers.Mosquitto.name
+    for qos, factor, what in ((1, 1.0, "QoS 1; the hub has them on disk first"), (0, 1.2, "QoS 0")):
+        made.append(Row(
+            f"telemetry-rate-{qos}", f"messages of 100 devices over TLS, {what}", "k/s", both, telemetry_rate(qos, 100),
+            [Goal(factor, broker)], more=True))
+        made.append(Row(
+            f"telemetry-cost-{qos}", f"processor time for a message, {what}", "µs", both, telemetry_cost(qos, 100),
+            [Goal(1 / factor, broker)]))
+    made.append(Row(
+        "memory-device", "memory of an idle device over TLS", "kB", both, device_weight, [Bound(15)], once=True))
     return made
 
 

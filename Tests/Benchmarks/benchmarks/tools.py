@@ -9,7 +9,7 @@ import tempfile
 from .processes import bound
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "tools"
-PROGRAMS = {"load": ("load.c", "ends.c"), "pump": ("pump.c",), "delay": ("delay.c",)}
+PROGRAMS = {"load": ("load.c", "ends.c"), "pump": ("pump.c",), "delay": ("delay.c",), "devices": ("devices.c",)}
 
 
 class Failure(RuntimeError):
@@ -34,6 +34,15 @@ class Tools:
 
     def path(self, name):
         return self.directory / name
+
+    def devices(self, *arguments, seconds=300.0):
+        """One measurement with devices that publish; what `devices` says, as a dictionary."""
+        words = [str(self.path("devices")), "publish", *map(str, arguments)]
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, preexec_fn=bound, check=False)
+        if done.returncode != 0:
+            raise Failure(done.stderr.strip() or f"devices: exit {done.returncode}")
+        return json.loads(done.stdout)
 
     def load(self, mode, *arguments, descriptors=(), seconds=60.0):
         """One measurement; what `load` says, as a dictionary."""
