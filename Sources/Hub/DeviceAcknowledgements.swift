@@ -12,17 +12,18 @@ struct DeviceAcknowledgements {
 
     var isFull: Bool { waiting.count >= Self.mostAtOnce }
 
-    /// - Parameter packetID: nil for QoS 0, which is counted but not answered.
+    /// Counts a publish in; at QoS 0 it is counted but not answered.
     mutating func expect(_ packetID: UInt16?) -> Ticket {
         waiting.append((packetID, false))
         return Ticket(number: first &+ UInt64(waiting.count - 1))
     }
 
-    /// A publish is done with: what may be acknowledged now, in order.
-    mutating func finish(_ ticket: Ticket) -> [UInt16] {
-        let place = Int(truncatingIfNeeded: ticket.number &- first)
-        guard waiting.indices ~= place else { return [] }
-        waiting[place].isDone = true
+    /// Publishes are done with: what may be acknowledged now, in order.
+    mutating func finish(_ tickets: [Ticket]) -> [UInt16] {
+        for ticket in tickets {
+            let place = Int(truncatingIfNeeded: ticket.number &- first)
+            if waiting.indices ~= place { waiting[place].isDone = true }
+        }
         let ready = waiting.prefix { $0.isDone }
         waiting.removeFirst(ready.count)
         first &+= UInt64(ready.count)

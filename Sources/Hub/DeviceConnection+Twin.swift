@@ -21,7 +21,7 @@ extension DeviceConnection {
         let patch: JSONObject
         do throws(RegistryError) { patch = try TwinChange.reported(payload: payload) } catch {
             tellTwin(error, rid: rid, on: reactor)
-            return finish(ticket, on: reactor)
+            return finish([ticket], on: reactor)
         }
         let token = self.token, serial = admission.serial, mailbox = reactor.mailbox
         core.registry.submit(.report(admission.name, patch, ifVersion: ifVersion), to: core.writer) { result in
@@ -32,7 +32,7 @@ extension DeviceConnection {
                 case .success: break
                 case .failure(let error): connection.tellTwin(error, rid: rid, on: reactor)
                 }
-                connection.finish(ticket, on: reactor)
+                connection.finish([ticket], on: reactor)
             }
         }
     }

@@ -30,7 +30,7 @@ final class DeviceConnection: Connection {
     var questions = DeviceQuestions()
     var acknowledgements = DeviceAcknowledgements()
     var outbox = DeviceOutbox()
-    var deferred: Deferred?
+    var telemetry = DeviceTelemetry()
     private(set) var chain: [[UInt8]] = []
     private var lastHeard: UInt64 = 0
     private(set) var cutReason: Cut?
@@ -104,12 +104,13 @@ final class DeviceConnection: Connection {
         } catch {
             cut(.protocolError, detail: "\(error)", on: reactor)
         }
+        recordGathered(on: reactor)
         if isHeld { pause(on: reactor) }
         return cutReason == nil ? used : bytes.byteCount
     }
 
     /// Whether what comes next has to wait.
-    var isHeld: Bool { isCommitting || deferred != nil || acknowledgements.isFull }
+    var isHeld: Bool { isCommitting || telemetry.isDeferred || acknowledgements.isFull }
 
     /// Goes on after `isHeld` has become false.
     func goOn(on reactor: Reactor) {
@@ -141,6 +142,10 @@ final class DeviceConnection: Connection {
     /// Sends a packet; `payload` is a PUBLISH's.
     func emit(_ packet: MQTTPacket, payload: RawSpan = RawSpan(), on reactor: Reactor) {
         send(on: reactor) { framing.append(packet, payload: payload, to: &$0) }
+    }
+
+    func acknowledge(_ ids: [UInt16], on reactor: Reactor) {
+        send(on: reactor) { framing.appendPubacks(ids, to: &$0) }
     }
 
     /// A device that does not read what waits for it is not there.

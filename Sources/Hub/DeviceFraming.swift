@@ -30,6 +30,14 @@ struct DeviceFraming: ~Copyable {
         return controls
     }
 
+    /// Appends acknowledgements as they travel here: in one frame, if in any.
+    func appendPubacks(_ ids: [UInt16], to output: inout ByteQueue) {
+        guard kind == .webSocket else { return MQTTPacket.writePubacks(ids, to: &output) }
+        var frame = ByteQueue()
+        MQTTPacket.writePubacks(ids, to: &frame)
+        frame.withBytes { WebSocketFrameHeader.encodeFrame(.binary, $0, into: &output) }
+    }
+
     /// Appends a packet as it travels here. One that cannot be written, as it is too large, is left out.
     func append(_ packet: MQTTPacket, payload: RawSpan, to output: inout ByteQueue) {
         guard kind == .webSocket else {

@@ -28,24 +28,22 @@ extension ServiceRequest {
         let messages = try reading { () throws(RegistryError) in
             try UploadedMessage.parse(head.headers, body: body)
         }
-        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
-        for (index, message) in messages.enumerated() {
-            let isLast = index == messages.count - 1
-            let submission = core.telemetry.submit(
-                TelemetryIntake.envelope(message.properties, from: principal), body: message.body.span.bytes
-            ) { result in
-                // All are in one partition and come about in order, so the last one speaks for those before it, unless one failed.
-                guard isLast || !result.isSuccess else { return }
-                let answer = result.isSuccess ? HTTPAnswer(status: 204) : Self.unavailable
-                mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
-            }
-            switch submission {
-            case .accepted: break
-            case .full: return Self.throttled
-            case .refused: return Self.unavailable
-            }
+        var batch = TelemetryBundle(of: name.deviceID)
+        for message in messages {
+            guard let template = TelemetryTemplate(TelemetryIntake.envelope(message.properties, from: principal)),
+                batch.append(template, body: message.body.span.bytes)
+            else { throw .registry(.messageTooLarge("a message is too large")) }
         }
-        return messages.isEmpty ? HTTPAnswer(status: 204) : nil
+        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
+        let submission = core.telemetry.submit(batch) { result in
+            let answer = if case .success = result { HTTPAnswer(status: 204) } else { Self.unavailable }
+            mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
+        }
+        return switch submission {
+        case .accepted: nil
+        case .full: Self.throttled
+        case .refused: Self.unavailable
+        }
     }
 
     private static var unavailable: HTTPAnswer {
@@ -97,10 +95,6 @@ extension ServiceRequest {
         }
         return nil
     }
-}
-
-extension Result {
-    fileprivate var isSuccess: Bool { if case .success = self { true } else { false } }
 }
 
 extension HubCore {

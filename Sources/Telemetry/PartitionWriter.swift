@@ -9,6 +9,9 @@ final class PartitionWriter: Sendable {
 
     private struct Waiter {
         let place: Int
+        /// Where its last record is, and how many it has.
+        let lastPlace: Int
+        let count: Int
         let completion: Completion
     }
 
@@ -50,9 +53,31 @@ final class PartitionWriter: Sendable {
             if pending.isClosed { return (.refused(.closed), false) }
             let isFirst = pending.waiters.isEmpty
             if !isFirst, pending.bytes.count + length > options.pendingBytes { return (.full, false) }
-            pending.waiters.append(Waiter(place: pending.bytes.count, completion: completion))
+            let place = pending.bytes.count
+            pending.waiters.append(Waiter(place: place, lastPlace: place, count: 1, completion: completion))
             envelope.encode(into: &pending.bytes, length: length, body: body.bytes)
             return (.accepted, isFirst)
+        }
+        if isFirst { wake.signal() }
+        return verdict
+    }
+
+    func submit(_ batch: borrowing TelemetryBundle, _ completion: @escaping Completion) -> TelemetrySubmission {
+        let (count, length, last) = (batch.count, batch.bytes.count, batch.lastPlace)
+        guard count > 0 else {
+            completion(.success(catalogue.bounds.end))
+            return .accepted
+        }
+        let (verdict, isFirst) = batch.bytes.withBytes { bytes in
+            pending.withLock { pending -> (TelemetrySubmission, Bool) in
+                if pending.isClosed { return (.refused(.closed), false) }
+                let isFirst = pending.waiters.isEmpty
+                if !isFirst, pending.bytes.count + length > options.pendingBytes { return (.full, false) }
+                let place = pending.bytes.count
+                pending.waiters.append(Waiter(place: place, lastPlace: place + last, count: count, completion: completion))
+                pending.bytes.append(bytes)
+                return (.accepted, isFirst)
+            }
         }
         if isFirst { wake.signal() }
         return verdict
@@ -103,7 +128,7 @@ final class PartitionWriter: Sendable {
 
     private func commit(_ waiters: [Waiter], _ appender: inout Appender) {
         let oldest = segmentMilliseconds.load(ordering: .relaxed)
-        let outcome = appender.commit(last: waiters.last?.place ?? 0, segmentMilliseconds: oldest)
+        let outcome = appender.commit(last: waiters.last?.lastPlace ?? 0, segmentMilliseconds: oldest)
         commits.wrappingAdd(1, ordering: .relaxed)
         switch outcome {
         case .failure(let error): for waiter in waiters { waiter.completion(.failure(error)) }
@@ -111,7 +136,7 @@ final class PartitionWriter: Sendable {
             var sequence = start.sequence
             for waiter in waiters {
                 waiter.completion(.success(TelemetryPosition(offset: start.offset + UInt64(waiter.place), sequence: sequence)))
-                sequence += 1
+                sequence += UInt64(waiter.count)
             }
         }
     }

@@ -18,6 +18,8 @@ package struct RecordHeader: Equatable, Sendable {
     /// The longest record, header included: a message of 256 KiB and what the hub adds have ample room.
     package static let longest = 1 << 20
     static let nullValue: UInt8 = 0, textValue: UInt8 = 1
+    /// Where two of the numbers stand.
+    static let lengthPlace = 8, bodyBytesPlace = 44
 
     /// Bytes of header and fields, without padding.
     package var length: Int

@@ -117,6 +117,13 @@ package final class TelemetryLog: Sendable {
         return body.withUnsafeBytes { writer.submit(envelope, body: $0, completion) }
     }
 
+    /// Queues messages that belong together; `completion` gets the position of the first.
+    package func submit(
+        _ bundle: borrowing TelemetryBundle, completion: @escaping @Sendable (Result<TelemetryPosition, TelemetryError>) -> Void
+    ) -> TelemetrySubmission {
+        writers[directory.partition(of: bundle.deviceID)].submit(bundle, completion)
+    }
+
     /// Calls once, on a partition's thread or at once, when a device's messages are worth another try after `full`.
     package func whenRoom(for deviceID: String, _ call: @escaping @Sendable () -> Void) {
         writers[directory.partition(of: deviceID)].whenRoom(call)

@@ -54,6 +54,14 @@ extension MQTTPacket {
         return body
     }
 
+    /// Appends a PUBACK for each identifier, as `write` does one by one.
+    package static func writePubacks(_ ids: [UInt16], to queue: inout ByteQueue) {
+        for id in ids {
+            queue.append(bigEndian: UInt16(MQTTPacketType.puback.rawValue) << 12 | 2)
+            queue.append(bigEndian: id)
+        }
+    }
+
     private static func write(_ type: MQTTPacketType, _ body: borrowing ByteQueue, to queue: inout ByteQueue) throws(MQTTError) {
         try MQTTFixedHeader(type: type, flags: type.prescribedFlags ?? 0, remainingLength: body.count).write(to: &queue)
         body.withBytes { queue.append($0) }
