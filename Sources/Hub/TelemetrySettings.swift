@@ -22,7 +22,6 @@ struct TelemetrySettings: Sendable, Equatable {
         var options = TelemetryLog.Options()
         options.partitions = partitions
         options.retention = retention
-        if let milliseconds = retention.milliseconds { options.segmentMilliseconds = max(1000, milliseconds / 8) }
         if let bytes = retention.bytes { options.segmentBytes = min(options.segmentBytes, max(1 << 20, bytes / 32)) }
         let log: TelemetryLog
         do throws(TelemetryError) { log = try TelemetryLog(at: path, options) } catch {

@@ -47,6 +47,40 @@ import Testing
         #expect(try place.segments().count == 1)
     }
 
+    @Test func takesABundleAsItTakesItsMessagesOneByOne() throws {
+        let log = try place.open()
+        let envelope = TelemetryEnvelope(
+            deviceID: "d1", moduleID: "m", authentication: .init(.module, .sas), system: [.init(.messageID, "7")],
+            application: [.init("a", "b"), .init("alone", nil)])
+        let template = try #require(TelemetryTemplate(envelope))
+        var bundle = TelemetryBundle(of: "d1")
+        for text in ["", "x", "twelve bytes"] { #expect(bundle.append(template, body: Array(text.utf8).span.bytes)) }
+        #expect(!bundle.append(template, body: [UInt8](repeating: 0, count: 1 << 20).span.bytes))
+        #expect(bundle.count == 3)
+        let first = log.append(["before"])
+        let positions = Mutex<[TelemetryPosition]>([]), done = Semaphore()
+        for _ in 0..<2 {
+            let verdict = log.submit(bundle) { result in
+                if case .success(let position) = result { positions.withLock { $0.append(position) } }
+                done.signal()
+            }
+            #expect(verdict == .accepted)
+        }
+        for _ in 0..<2 { done.wait() }
+        log.append(["after"])
+        #expect(log.submit(TelemetryBundle(of: "d1")) { _ in done.signal() } == .accepted)
+        done.wait()
+        let records = try log.reader(of: 0, from: .earliest).readAll()
+        #expect(records.map(\.text) == ["before", "", "x", "twelve bytes", "", "x", "twelve bytes", "after"])
+        #expect(records.map(\.position.sequence) == Array(0..<8))
+        #expect(records[1...6].allSatisfy { $0.envelope == envelope })
+        #expect(try first[0].get() == records[0].position)
+        #expect(positions.withLock { $0 } == [records[1].position, records[4].position])
+        #expect(try log.bounds(of: 0).lastOffset == records[7].position.offset)
+        log.close()
+        #expect(try place.readAll() == records)
+    }
+
     @Test func keepsTheOrderOfEachDeviceInItsPartition() throws {
         let log = try place.open { $0.partitions = nil }
         #expect(log.directory.partitions == 4)
