@@ -26,7 +26,7 @@ package final class SpareConnections: Source {
     private var waiters: [HubDial] = []
     /// For a place that answered with a failure: when to try again, and the last pause.
     private var pauseMilliseconds = 0
-    private var isPausing = false
+    private var isPausing = false, isRefilling = false
     private var isStopped = false
 
     /// Begins to make connections at the reactor's next leisure.
@@ -98,8 +98,10 @@ package final class SpareConnections: Source {
 
     // Making them
 
+    /// In that time, or in what is left of an earlier one: where streams are opened one after the other the time would never come.
     private func refill(inMilliseconds milliseconds: Int, on reactor: Reactor) {
-        guard wanted > 0, !isStopped, !isPausing else { return }
+        guard wanted > 0, !isStopped, !isPausing, !isRefilling else { return }
+        isRefilling = true
         reactor.setDeadline(of: self, inMilliseconds: milliseconds)
     }
 
@@ -107,6 +109,7 @@ package final class SpareConnections: Source {
 
     public override func deadlinePassed(on reactor: Reactor) {
         isPausing = false
+        isRefilling = false
         fill(on: reactor)
     }
 
@@ -151,6 +154,7 @@ package final class SpareConnections: Source {
         guard wanted > 0, !isStopped, !isPausing else { return }
         pauseMilliseconds = min(max(Self.firstPause, pauseMilliseconds * 2), Self.lastPause)
         isPausing = true
+        isRefilling = false
         reactor.setDeadline(of: self, inMilliseconds: pauseMilliseconds / 2 + Int.random(in: 0...pauseMilliseconds / 2))
     }
 

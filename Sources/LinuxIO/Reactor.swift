@@ -33,6 +33,7 @@ public final class Reactor {
     private let epoch = clx_monotonic_ms()
     private var table = SourceTable()
     private var unfinished: [Token] = [], leisurely: [Token] = []
+    private var leisureTick: UInt64 = 0
     private var tick: UInt64 = 0, stopTick = UInt64.max
     private var isStopped = false
     private static let bellTag = UInt64.max
@@ -120,9 +121,12 @@ public final class Reactor {
         unfinished.append(source.token)
     }
 
-    /// Comes to this source once there is nothing else to do, or after a tick: for work that is to be done by the time something else has
-    /// come, and for what can wait.
-    package func visitAtLeisure(_ source: Source) { leisurely.append(source.token) }
+    /// Comes to this source once there is nothing else to do, and after a tick or two all the same: for work that is to be done by the time
+    /// something else has come, and for what can wait.
+    package func visitAtLeisure(_ source: Source) {
+        if leisurely.isEmpty { leisureTick = elapsedTicks() + 2 }
+        leisurely.append(source.token)
+    }
 
     /// Asks every source to finish; the loop ends when the last has, or when the time is over.
     package func drain(withinMilliseconds milliseconds: Int) {
@@ -158,7 +162,9 @@ public final class Reactor {
                     }
                 }
                 let current = elapsedTicks()
-                if !leisurely.isEmpty, count <= 0 || current != tick { table[leisurely.removeFirst()]?.ready([], on: self) }
+                if !leisurely.isEmpty, (count <= 0 && unfinished.isEmpty) || current >= leisureTick {
+                    table[leisurely.removeFirst()]?.ready([], on: self)
+                }
                 if current != tick {
                     tick = current
                     table.sweep(to: current, into: &due)

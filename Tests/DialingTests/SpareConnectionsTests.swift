@@ -31,6 +31,10 @@ private final class Answering: Script {
 private final class Steps {
     private var steps: [(condition: () -> Bool, action: (Reactor) -> Void)] = []
     private(set) var isDone = false
+    private var hasYielded = false
+
+    /// The next step waits for the next turn of the clock.
+    func yield() { hasYielded = true }
 
     func when(_ condition: @escaping () -> Bool, _ action: @escaping (Reactor) -> Void = { _ in }) { steps.append((condition, action)) }
 
@@ -40,7 +44,8 @@ private final class Steps {
             var rounds = 0
             Timer(on: reactor) { [self] timer, reactor in
                 rounds += 1
-                while let step = steps.first, step.condition() {
+                hasYielded = false
+                while !hasYielded, let step = steps.first, step.condition() {
                     steps.removeFirst()
                     step.action(reactor)
                 }
@@ -73,6 +78,23 @@ private final class Steps {
             #expect(spares?.count == 0)
         }
         try steps.run { spares = SpareConnections(2, to: place, through: access, on: $0) }
+    }
+
+    @Test func whatIsTakenOneByOneIsReplacedMeanwhile() throws {
+        let server = try ServerDouble { _ in Answering() }
+        defer { server.stop() }
+        let access = try access(), place = HostPort(host: "localhost", port: server.port), steps = Steps()
+        var spares: SpareConnections?
+        steps.when { spares?.count == 10 }
+        for taken in 0..<8 {
+            steps.when({ spares?.count ?? 0 >= 10 - taken }) { reactor in
+                // One at each turn of the clock, which is more often than they are made anew.
+                HubDial(to: place, through: access, on: reactor) { _, _ in }
+                steps.yield()
+            }
+        }
+        steps.when({ true }) { _ in #expect(server.connectionCount > 10) }
+        try steps.run { spares = SpareConnections(10, to: place, through: access, on: $0) }
     }
 
     @Test func aDialJoinsTheConnectionThatWasBegunForIt() throws {
