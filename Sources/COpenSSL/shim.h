@@ -19,6 +19,10 @@
 #include <openssl/x509v3.h>
 
 static inline long cssl_ctx_set_mode(SSL_CTX *c, long m) { return SSL_CTX_set_mode(c, m); }
+static inline void cssl_keep_buffers(SSL *s, int keep) {
+    if (keep) SSL_clear_mode(s, SSL_MODE_RELEASE_BUFFERS);
+    else SSL_set_mode(s, SSL_MODE_RELEASE_BUFFERS);
+}
 static inline int cssl_ctx_set_min_version(SSL_CTX *c, int v) { return SSL_CTX_set_min_proto_version(c, v); }
 static inline int cssl_ctx_set_max_version(SSL_CTX *c, int v) { return SSL_CTX_set_max_proto_version(c, v); }
 static inline int cssl_ctx_set_groups(SSL_CTX *c, const char *list) { return (int)SSL_CTX_set1_groups_list(c, list); }

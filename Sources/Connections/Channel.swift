@@ -28,6 +28,8 @@ public struct Channel: ~Copyable, Sendable {
 
     /// Bytes waiting at which a relay stops reading the other side, and at which it goes on.
     package static let highWater = 256 << 10, lowWater = 64 << 10
+    /// The largest memory that stays with the reactor.
+    static let warmLimit = 1 << 20
     /// Bytes of input kept for a parser that wants more; the parser's own limits should be lower.
     private static let inputLimit = 1 << 20
 
@@ -231,6 +233,13 @@ public struct Channel: ~Copyable, Sendable {
         }
     }
 
+    /// Writes all that waits while another connection has its turn; whether nothing is left to do in ours before the socket has room.
+    mutating func flushAll(_ reactor: Reactor) -> Bool {
+        do throws(TransportError) { try flush(reactor) } catch { brokenWriting = error }
+        guard case .none = wish else { return false }
+        return brokenWriting == nil && !wasHigh && !finishesWriting && (output.isEmpty || blockedWriting)
+    }
+
     /// Writes what the socket takes now, from where it is, and keeps the rest; whether there was none. What broke the transport comes to
     /// light in our own turn.
     mutating func sendNow(_ bytes: RawSpan, _ reactor: Reactor) -> Bool {
@@ -268,8 +277,10 @@ public struct Channel: ~Copyable, Sendable {
             if !input.isEmpty { try parse(owner, reactor) }
             if hasInputEnded, !isPaused, !mustParse, !owner.hasEnded { try owner.inputEnded(&self, on: reactor) }
         }
+        if transport.carriesBulk { beginTurn(reactor) }
+        defer { if transport.carriesBulk { transport.endTurn() } }
         var budget = readsMuch ? 2 : 8  // then the others have a turn
-        while budget > 0, !mustParse, hasMore, !owner.hasEnded {
+        while budget > 0, !mustParse, hasMore, !transport.isTurnOver, !owner.hasEnded {
             budget -= 1
             let isDirect = input.isEmpty, whole = isDirect ? (readsMuch ? reactor.bulk : reactor.scratch) : input.reserve(16384)
             let room = whole.count > readLimit ? UnsafeMutableRawBufferPointer(rebasing: whole[..<readLimit]) : whole
@@ -287,13 +298,24 @@ public struct Channel: ~Copyable, Sendable {
                 }
                 guard input.count <= Self.inputLimit else { throw TransportError.tls(.failed("peer sent more than it may")) }
                 if let failure { throw failure }  // behind what came before it
-            case .blocked(let onWrite): if onWrite { stalled = true } else { readable = false }
+            case .blocked(let onWrite): blockReading(onWrite: onWrite)
             case .end:
                 readable = false
                 hasInputEnded = true
                 try owner.inputEnded(&self, on: reactor)
             }
         }
+    }
+
+    /// A session that carries bulk reads as much as may come, but whole records, off its socket.
+    private func beginTurn(_ reactor: Reactor) {
+        let room = reactor.incoming, most = min(room.count, max(readLimit, TLSSession.recordBytes))
+        transport.beginTurn(through: UnsafeMutableRawBufferPointer(rebasing: room[..<most]), believesShortReads: !hungUp)
+    }
+
+    /// Nothing is read before the socket says so, unless this turn alone is over.
+    private mutating func blockReading(onWrite: Bool) {
+        if onWrite { stalled = true } else if !transport.isTurnOver { readable = false }
     }
 
     /// One read; from a session that carries bulk as many records as there are and have room. `failure` is what ended that.
@@ -307,7 +329,7 @@ public struct Channel: ~Copyable, Sendable {
                 switch try transport.read(into: UnsafeMutableRawBufferPointer(rebasing: room[count...])) {
                 case .bytes(let more): count += more
                 case .blocked(let onWrite):
-                    if onWrite { stalled = true } else { readable = false }
+                    blockReading(onWrite: onWrite)
                     return .bytes(count)
                 case .end: return .bytes(count)  // and once more, next time
                 }
@@ -345,7 +367,11 @@ public struct Channel: ~Copyable, Sendable {
     /// Whether a read might find something.
     var mayHaveInput: Bool { readable && !hasInputEnded }
 
-    mutating func releaseBuffers() {
+    /// Gives up memory that nothing waits in; the reactor keeps what has carried bulk, for the next that does.
+    mutating func releaseBuffers(_ reactor: Reactor) {
+        if transport.carriesBulk, output.isEmpty, output.capacity > reactor.warm.capacity, output.capacity <= Self.warmLimit {
+            swap(&output, &reactor.warm)
+        }
         output.releaseIfEmpty()
         input.releaseIfEmpty()
     }

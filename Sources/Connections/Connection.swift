@@ -20,8 +20,6 @@ public enum CloseReason: Equatable, Sendable {
 open class Connection: Source {
     private enum Order { case finish, linger, reset, finishWriting, pause, resume, handOn, limitReading(Int) }
 
-    private static let warmLimit = 1 << 20
-
     private let descriptor: CInt
     private var channel: Channel?  // nil while it is being worked on, and at the end
     private var late = ByteQueue()  // sent by others meanwhile
@@ -58,6 +56,9 @@ open class Connection: Source {
     /// Parses what is there, appends answers to `channel.output`, returns how many bytes were used. The rest is offered
     /// again with more behind it. Throwing closes the connection with `.refused`.
     open func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int { bytes.byteCount }
+
+    /// What one turn has brought has been handed over.
+    open func turnEnded(on reactor: Reactor) {}
 
     /// The peer has ended its direction. Finishes ours, unless overridden. Called again after a `resume`.
     open func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws { channel.finish() }
@@ -108,6 +109,24 @@ open class Connection: Source {
         reactor.revisit(self)
     }
 
+    /// Lets `body` append to the output, in memory that is warm. Whoever calls this calls `pushAll` before the reactor goes on.
+    package final func gather(on reactor: Reactor, _ body: (inout ByteQueue) -> Void) {
+        guard !hasEnded else { return }
+        guard isOpened, var held = channel.take() else { return send(on: reactor, body) }
+        if held.output.capacity == 0 { swap(&held.output, &reactor.warm) }
+        body(&held.output)
+        channel = consume held
+    }
+
+    /// Writes all that waits now, and has a turn of its own only where that is not enough.
+    package final func pushAll(on reactor: Reactor) {
+        guard !hasEnded, isOpened, queuedBytes > 0, var held = channel.take() else { return }
+        let isDone = held.flushAll(reactor)
+        held.releaseBuffers(reactor)
+        channel = consume held
+        if !isDone { reactor.revisit(self) }
+    }
+
     /// Sends at once what the socket takes of a larger piece, without its being copied; the rest waits behind what waits already.
     package final func sendNow(_ bytes: RawSpan, on reactor: Reactor) {
         guard !hasEnded else { return }
@@ -124,7 +143,7 @@ open class Connection: Source {
         body(&room)
         room.withBytes { sendNow($0, on: reactor) }
         room.removeAll()
-        if room.capacity <= Self.warmLimit { reactor.warm = room }
+        if room.capacity <= Channel.warmLimit { reactor.warm = room }
     }
 
     /// Lets `body` append to the output.
@@ -245,6 +264,7 @@ open class Connection: Source {
                 if try channel.dropInput(reactor) { return end(.finished, on: reactor) }
                 if channel.mayHaveInput { reactor.revisit(self) }
             } else {
+                defer { turnEnded(on: reactor) }
                 try channel.fill(self, reactor)
             }
             takeLate(&channel)
@@ -313,7 +333,7 @@ open class Connection: Source {
             channel.prepareForMove()
             return handedOn(channel, on: reactor)
         }
-        channel.releaseBuffers()
+        channel.releaseBuffers(reactor)
         let isDrained = channel.takeDrained()
         self.channel = consume channel
         if isDrained { drained(on: reactor) }

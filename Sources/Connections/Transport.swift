@@ -173,12 +173,35 @@ package struct Transport: ~Copyable, Sendable {
         }
     }
 
-    /// Makes an established TLS session read ahead and gather its records: for connections that carry streams. Never for one that may
+    /// Makes an established TLS session read and write many records at once: for connections that carry streams. Never for one that may
     /// still leave TLS.
     mutating func carryBulk() throws(TransportError) {
         guard isEncrypted, isEstablished, !carriesBulk else { return }
         do throws(TLSError) { try session?.carryBulk() } catch { throw .tls(error) }
         carriesBulk = true
+    }
+
+    /// Begins a turn of a session that carries bulk, in which its socket is read once; see `TLSSession.beginTurn`.
+    func beginTurn(through room: UnsafeMutableRawBufferPointer, believesShortReads: Bool) {
+        switch session {
+        case .some(let session): session.beginTurn(through: room, believesShortReads: believesShortReads)
+        case .none: break
+        }
+    }
+
+    func endTurn() {
+        switch session {
+        case .some(let session): session.endTurn()
+        case .none: break
+        }
+    }
+
+    /// Whether the last read was blocked for the turn's sake, and the socket may have more.
+    var isTurnOver: Bool {
+        switch session {
+        case .some(let session): session.isTurnOver
+        case .none: false
+        }
     }
 
     /// Encrypted bytes that the socket has not taken yet.

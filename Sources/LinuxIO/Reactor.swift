@@ -20,6 +20,10 @@ public final class Reactor {
     package var bulk: UnsafeMutableRawBufferPointer { bulkRoom.bytes }
     private lazy var bulkRoom = Room(byteCount: 16 * 16384)
 
+    /// Where encrypted bytes lie between the socket and the session that reads many of its records at once.
+    package var incoming: UnsafeMutableRawBufferPointer { incomingRoom.bytes }
+    private lazy var incomingRoom = Room(byteCount: 16 * (16384 + 512))
+
     /// Memory for output that goes out as soon as it is written.
     package var warm = ByteQueue()
 

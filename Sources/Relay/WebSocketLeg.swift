@@ -124,7 +124,7 @@ package final class WebSocketLeg: Connection, HubLeg {
             broken("protocol error: \(error)", on: reactor)
         }
         if let other {
-            other.push(on: reactor)
+            if other.queuedBytes >= Channel.highWater { other.push(on: reactor) }
             if other.queuedBytes >= Channel.highWater, forwards || !isClosing { channel.pause() }
         } else if early.count >= Self.earlyLimit {
             channel.pause()
@@ -132,6 +132,9 @@ package final class WebSocketLeg: Connection, HubLeg {
         if throttle != nil { channel.readLimit = room(on: reactor) }
         return bytes.byteCount
     }
+
+    /// What has gathered goes out while it is in the processor's cache.
+    package override func turnEnded(on reactor: Reactor) { other?.pushAll(on: reactor) }
 
     /// Bytes to read next; what is dropped costs nothing.
     private func room(on reactor: Reactor) -> Int {
@@ -196,16 +199,16 @@ package final class WebSocketLeg: Connection, HubLeg {
             return
         }
         other.frameRemaining = header.payloadLength
-        other.send(on: reactor) { header.encode(into: &$0) }
+        other.gather(on: reactor) { header.encode(into: &$0) }
     }
 
-    /// The payload is unmasked on its way into the other leg's output, which goes out at once when it is much.
+    /// The payload is unmasked on its way into the other leg's output, which goes out at the end of the turn.
     private func deliver(_ payload: RawSpan, maskedBy key: UInt32, on reactor: Reactor) {
         guard let other else {
             if !hasJoined { WebSocketMask.append(payload, key: key, to: &early) }
             return
         }
-        other.send(on: reactor) { WebSocketMask.append(payload, key: key, to: &$0) }
+        other.gather(on: reactor) { WebSocketMask.append(payload, key: key, to: &$0) }
         other.frameRemaining -= payload.byteCount
         if !other.isInFrame { other.frameEnded(on: reactor) }
     }

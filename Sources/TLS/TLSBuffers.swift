@@ -40,8 +40,6 @@ package enum TLSBuffers {
     private static let single = Shelf(16385...17408, most: 8)
     /// The messages of a handshake.
     private static let handshake = Shelf(17409...22528, most: 4)
-    /// What a session that carries bulk reads ahead.
-    private static let ahead = Shelf(65537...67584, most: 4)
     /// The heap may give a little more than was asked for.
     private static let slack = 32
 
@@ -64,8 +62,7 @@ package enum TLSBuffers {
     package static func allocate(_ count: Int) -> UnsafeMutableRawPointer? {
         guard count >= single.serves.lowerBound else { return count > 0 ? malloc(count) : nil }
         if single.serves.contains(count) { return single.take() }
-        if handshake.serves.contains(count) { return handshake.take() }
-        return ahead.serves.contains(count) ? ahead.take() : malloc(count)
+        return handshake.serves.contains(count) ? handshake.take() : malloc(count)
     }
 
     /// Frees what came from `allocate` or from malloc.
@@ -78,7 +75,6 @@ package enum TLSBuffers {
             case ..<single.serves.upperBound: false
             case ...(single.serves.upperBound + slack): single.put(pointer)
             case handshake.serves.upperBound...(handshake.serves.upperBound + slack): handshake.put(pointer)
-            case ahead.serves.upperBound...(ahead.serves.upperBound + slack): ahead.put(pointer)
             default: false
             }
         if !isKept { free(pointer) }

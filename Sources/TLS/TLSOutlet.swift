@@ -1,13 +1,12 @@
 import Bytes
-import COpenSSL
 import Glibc
 import LinuxIO
 
-/// Where the records of a session go that carries bulk: many records at once to the socket, which OpenSSL would be handed one by one.
+/// Where the records of a session go that carries bulk: many records at once to the socket, which OpenSSL would hand over one by one.
 ///
 /// While a write gathers, records land in a buffer that is lent for that time; then one send takes all of them. What the socket does not
 /// take waits here, and goes out before anything else does.
-final class TLSOutlet {
+struct TLSOutlet: ~Copyable {
     private let socket: CInt
     private var waiting = ByteQueue()
     private var room: UnsafeMutableRawBufferPointer?
@@ -15,35 +14,27 @@ final class TLSOutlet {
 
     init(_ socket: CInt) { self.socket = socket }
 
-    /// A BIO that writes to this outlet, which must outlive it; nil without memory.
-    func makeBIO() -> OpaquePointer? {
-        guard let method = Self.method, let bio = BIO_new(method.raw) else { return nil }
-        BIO_set_data(bio, Unmanaged.passUnretained(self).toOpaque())
-        BIO_set_init(bio, 1)
-        return bio
-    }
-
     /// Bytes that the socket has not taken.
     var count: Int { waiting.count }
 
     /// Begins to gather in `room`.
-    func begin(in room: UnsafeMutableRawBufferPointer) {
+    mutating func begin(in room: UnsafeMutableRawBufferPointer) {
         self.room = room
         gathered = 0
     }
 
-    /// Whether another record has room.
-    var hasRoom: Bool { (room?.count ?? 0) - gathered >= TLSSession.recordBytes + TLSSession.recordOverhead }
+    /// How many more records have room.
+    var recordsLeft: Int { ((room?.count ?? 0) - gathered) / (TLSSession.recordBytes + TLSSession.recordOverhead) }
 
     /// Gathers bytes that are no records, for which there has to be room.
-    func gather(_ bytes: [UInt8]) {
+    mutating func gather(_ bytes: [UInt8]) {
         guard let room, room.count - gathered >= bytes.count else { return }
         UnsafeMutableRawBufferPointer(rebasing: room[gathered...]).copyBytes(from: bytes)
         gathered += bytes.count
     }
 
     /// Sends what has been gathered. Throws what broke the socket.
-    func end() throws(TLSError) {
+    mutating func end() throws(TLSError) {
         guard let room else { return }
         self.room = nil
         let bytes = UnsafeRawBufferPointer(rebasing: room[..<gathered])
@@ -52,7 +43,7 @@ final class TLSOutlet {
     }
 
     /// Sends what waits; whether all of it has gone out.
-    func flush() throws(TLSError) -> Bool {
+    mutating func flush() throws(TLSError) -> Bool {
         while !waiting.isEmpty {
             let sent = try waiting.withBytes { bytes throws(TLSError) in
                 try bytes.withUnsafeBytes { raw throws(TLSError) in try Self.send(raw, to: socket) }
@@ -62,6 +53,21 @@ final class TLSOutlet {
         }
         waiting.releaseIfEmpty()
         return true
+    }
+
+    /// Takes a record: gathered, or sent behind what waits. Bytes taken; 0 when the socket has no room, -1 with errno when it broke.
+    mutating func write(_ bytes: UnsafeRawBufferPointer) -> Int {
+        if let room, room.count - gathered >= bytes.count {
+            UnsafeMutableRawBufferPointer(rebasing: room[gathered...]).copyMemory(from: bytes)
+            gathered += bytes.count
+            return bytes.count
+        }
+        do throws(TLSError) {
+            return try flush() ? try Self.send(bytes, to: socket) : 0
+        } catch {
+            if case .system(let broken) = error { errno = broken.number }
+            return -1
+        }
     }
 
     /// Bytes that the socket took; 0 when it has no room.
@@ -74,39 +80,4 @@ final class TLSOutlet {
         }
         return 0
     }
-
-    /// A record of OpenSSL's: gathered, or sent behind what waits.
-    private func write(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        if let room, room.count - gathered >= bytes.count {
-            UnsafeMutableRawBufferPointer(rebasing: room[gathered...]).copyMemory(from: bytes)
-            gathered += bytes.count
-            return CInt(truncatingIfNeeded: bytes.count)
-        }
-        do throws(TLSError) {
-            guard try flush() else { return 0 }
-            return CInt(truncatingIfNeeded: try Self.send(bytes, to: socket))
-        } catch {
-            if case .system(let broken) = error { errno = broken.number }
-            return -1
-        }
-    }
-
-    // The BIO
-
-    /// Made once; OpenSSL only reads it.
-    private struct Method: @unchecked Sendable { let raw: OpaquePointer }
-
-    private static let method: Method? = {
-        guard let raw = BIO_meth_new(BIO_get_new_index() | CInt(BIO_TYPE_SOURCE_SINK), "gathering socket") else { return nil }
-        BIO_meth_set_write(raw) { bio, bytes, count in
-            guard let bio, let bytes, count > 0, let data = BIO_get_data(bio) else { return -1 }
-            BIO_clear_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_WRITE | BIO_FLAGS_IO_SPECIAL | BIO_FLAGS_SHOULD_RETRY)
-            let outlet = Unmanaged<TLSOutlet>.fromOpaque(data).takeUnretainedValue()
-            let result = outlet.write(UnsafeRawBufferPointer(start: bytes, count: Int(count)))
-            if result == 0 { BIO_set_flags(bio, BIO_FLAGS_WRITE | BIO_FLAGS_SHOULD_RETRY) }
-            return result > 0 ? result : -1
-        }
-        BIO_meth_set_ctrl(raw) { _, command, _, _ in command == CInt(BIO_CTRL_FLUSH) ? 1 : 0 }
-        return Method(raw: raw)
-    }()
 }

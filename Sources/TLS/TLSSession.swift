@@ -19,7 +19,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let notes: TLSClientNotes?
     private let name: TLSProtocolName?
     private var socket: CInt
-    private var outlet: TLSOutlet?  // once it carries bulk; its BIO belongs to the SSL*, which goes first
+    private var bulk: TLSBulkSocket?  // once it carries bulk, or has left at once
 
     /// What a session that was begun without a socket says first; empty once it has one.
     package private(set) var firstFlight: [UInt8] = []
@@ -180,47 +180,59 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         return result == 1 ? .done(count) : try verdict(result)
     }
 
-    /// Begins to read up to 64 KiB off the socket at once, and to write many records at once; see `write(_:gatheringIn:)`. Only for a session
-    /// that is established and does not `leave` any more.
+    /// Begins to read many records off the socket at once, in turns, and to write many at once; see `beginTurn` and
+    /// `write(_:gatheringIn:)`. Only for a session that is established and does not `leave` any more.
     package mutating func carryBulk() throws(TLSError) {
-        guard outlet == nil else { return }
-        let outlet = TLSOutlet(socket)
-        guard let bio = outlet.makeBIO() else { throw .failed("out of memory") }
-        SSL_set0_wbio(ssl, bio)
-        self.outlet = outlet
-        SSL_set_read_ahead(ssl, 1)
-        SSL_set_default_read_buffer_len(ssl, Self.readAheadBytes)
+        guard bulk == nil else { return }
+        guard let bulk = TLSBulkSocket(socket, under: ssl) else { throw .failed("out of memory") }
+        self.bulk = bulk
     }
 
-    private static let readAheadBytes = 65536 + 512
+    /// After `carryBulk`: until `endTurn`, the socket is read once, by as many bytes as `room` holds. With these taken `read` is blocked,
+    /// and `isTurnOver` says that the socket may have more.
+    /// - Parameters:
+    ///   - room: is used until `endTurn`.
+    ///   - believesShortReads: whether a read that does not fill the room says that the socket is empty: not behind a hang-up.
+    package func beginTurn(through room: UnsafeMutableRawBufferPointer, believesShortReads: Bool) {
+        bulk?.inlet.beginTurn(through: room, believesShortReads: believesShortReads)
+    }
+
+    /// Gives the room back; encrypted bytes that have not been taken stay with the session.
+    package func endTurn() { bulk?.inlet.endTurn() }
+
+    /// Whether the last read was blocked for the turn's sake.
+    package var isTurnOver: Bool { bulk?.inlet.isTurnOver ?? false }
 
     /// Encrypted bytes that the socket has not taken yet.
-    package var pendingBytes: Int { outlet?.count ?? 0 }
+    package var pendingBytes: Int { bulk?.outlet.count ?? 0 }
 
     /// Sends encrypted bytes that wait; `done` when there are none any more.
     package func flush() throws(TLSError) -> TLSProgress {
-        try outlet?.flush() ?? true ? .done(0) : .blocked(onWrite: true)
+        try bulk?.outlet.flush() ?? true ? .done(0) : .blocked(onWrite: true)
     }
 
     /// Takes a part or all of `bytes`, as `write` does. After `carryBulk`, the records go to the socket together.
     /// - Parameter room: what the records are gathered in, as many as it holds; it is used until the call returns.
     package func write(_ bytes: UnsafeRawBufferPointer, gatheringIn room: UnsafeMutableRawBufferPointer) throws(TLSError) -> TLSProgress {
-        guard let outlet else { return try write(bytes) }
-        guard try outlet.flush() else { return .blocked(onWrite: true) }
-        outlet.begin(in: room)
+        guard let bulk else { return try write(bytes) }
+        guard try bulk.outlet.flush() else { return .blocked(onWrite: true) }
+        bulk.outlet.begin(in: room)
         var used = 0
         var last = TLSProgress.done(0)
         do throws(TLSError) {
-            while used < bytes.count, outlet.hasRoom {
+            while used < bytes.count {
+                let left = bulk.outlet.recordsLeft
+                guard left > 0 else { break }
+                bulk.keepBuffers(left > 1 && bytes.count - used > Self.recordBytes)
                 last = try write(UnsafeRawBufferPointer(rebasing: bytes[used..<min(used + Self.recordBytes, bytes.count)]))
                 guard case .done(let count) = last else { break }
                 used += count
             }
         } catch {
-            try outlet.end()
+            try bulk.outlet.end()
             throw error
         }
-        try outlet.end()
+        try bulk.outlet.end()
         return used > 0 ? .done(used) : last
     }
 
@@ -252,17 +264,12 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     package mutating func leave(
         saying bytes: UnsafeRawBufferPointer, then raw: [UInt8], gatheringIn room: UnsafeMutableRawBufferPointer
     ) throws(TLSError) {
-        guard outlet == nil, bytes.count <= Self.recordBytes, raw.count <= room.count - 2 * (Self.recordBytes + Self.recordOverhead) else {
+        guard bulk == nil, bytes.count <= Self.recordBytes, raw.count <= room.count - 2 * (Self.recordBytes + Self.recordOverhead) else {
             throw .failed("too much to say at parting")
         }
-        let outlet = TLSOutlet(socket)
-        guard let bio = outlet.makeBIO() else { throw .failed("out of memory") }
-        guard let nowhere = BIO_new(BIO_s_null()) else {
-            BIO_free(bio)
-            throw .failed("out of memory")
-        }
-        SSL_set0_wbio(ssl, bio)
-        outlet.begin(in: room)
+        try carryBulk()
+        guard let bulk, let nowhere = BIO_new(BIO_s_null()) else { throw .failed("out of memory") }
+        bulk.outlet.begin(in: room)
         do throws(TLSError) {
             var isSaid = bytes.isEmpty
             if !isSaid { isSaid = try write(bytes) == .done(bytes.count) }
@@ -273,9 +280,8 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
             throw error
         }
         SSL_set0_wbio(ssl, nowhere)
-        outlet.gather(raw)
-        self.outlet = outlet
-        try outlet.end()
+        bulk.outlet.gather(raw)
+        try bulk.outlet.end()
     }
 
     /// Everything the peer presented, leaf first, as DER; empty when it showed none. On a server also for a resumed session.
