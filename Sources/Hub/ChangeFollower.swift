@@ -9,14 +9,14 @@ import Wire
 /// when the bell rings, and every second in any case.
 final class ChangeFollower: Source {
     private let core: HubCore
-    private let jobs: JobDesk
+    private let desks: Desks
     private let bell: OwnedDescriptor
     private var sequence: UInt64
     private var hasFailed = false
 
-    init(core: HubCore, jobs: JobDesk, on reactor: Reactor) throws {
+    init(core: HubCore, desks: Desks, on reactor: Reactor) throws {
         self.core = core
-        self.jobs = jobs
+        self.desks = desks
         sequence = try core.registry.store.lastSequence()
         core.allotments.take(try core.registry.quotas())
         bell = try Bell.hang(core.paths)
@@ -35,7 +35,7 @@ final class ChangeFollower: Source {
 
     override func deadlinePassed(on reactor: Reactor) {
         catchUp()
-        jobs.look()
+        desks.look()
         reactor.setDeadline(of: self, inMilliseconds: 1000)
     }
 
@@ -49,7 +49,7 @@ final class ChangeFollower: Source {
                     takeQuotas()
                     tellDesired()
                     deliver()
-                    jobs.wake()
+                    desks.wake()
                     if page.changes.isEmpty { sequence = try core.registry.store.lastSequence() }
                 }
                 for change in page.changes {
@@ -67,6 +67,13 @@ final class ChangeFollower: Source {
 
     private func apply(_ change: Change) {
         switch change.kind {
+        case .identityCreated, .identityUpdated, .twinUpdated:
+            if let name = ClientIdentity(deviceID: change.device, moduleID: change.module.isEmpty ? nil : change.module) {
+                desks.configurations.changed(name)
+            }
+        default: break
+        }
+        switch change.kind {
         case .identityDeleted:
             check(change.device, module: change.module)
             if let name = ClientIdentity(deviceID: change.device, moduleID: change.module.isEmpty ? nil : change.module) {
@@ -77,7 +84,9 @@ final class ChangeFollower: Source {
             check(change.device, module: change.module)
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
-        case .jobUpdated: jobs.wake()
+        case .jobUpdated: desks.jobs.wake()
+        case .configurationUpdated: desks.configurations.wake()
+        case .transferUpdated: desks.transfers.wake()
         case .quotaUpdated: takeQuota(of: change.device)
         case .messageQueued: deliver(to: change.device)
         case .twinUpdated where change.aspects.contains(.desired): tellDesired(change)

@@ -12,7 +12,7 @@ import Wire
 /// The running hub: worker reactors with their listeners, and the main reactor with signals, bell and files.
 final class HubServer {
     private let core: HubCore
-    private let jobs: JobDesk
+    private let desks: Desks
     private let threads: [LinuxIO.Thread]
     private var httpsAddresses: [SocketAddress] = [], mqttsAddresses: [SocketAddress] = []
     private var statusTimer: Timer?
@@ -41,7 +41,7 @@ final class HubServer {
                 mailboxes: mailboxes,
                 configuration: configuration,
                 context: context, httpsPort: httpsAddresses.first?.port ?? 443)
-            jobs = try JobDesk(core: core)
+            desks = try Desks(core: core)
         } catch {
             throw .system("cannot start threads: \(error)")
         }
@@ -102,7 +102,7 @@ final class HubServer {
         core.files.finish()
         core.queries.finish()
         core.telemetryReading.finish()
-        jobs.finish()
+        desks.finish()
         Files.remove(core.paths.hubStatus)
         if let failure { throw failure }
     }
@@ -110,7 +110,7 @@ final class HubServer {
     private func start(on reactor: Reactor, reload: @escaping () throws(Failure) -> (HubConfiguration, TLSContext)) throws {
         let core = self.core
         _ = MessageSweeper(core: core, on: reactor)
-        _ = try ChangeFollower(core: core, jobs: jobs, on: reactor)
+        _ = try ChangeFollower(core: core, desks: desks, on: reactor)
         let watch = try DirectoryWatch(on: reactor) { path, change, _ in
             guard change == .removed, let name = path.split(separator: "/").last, let stream = StreamIdentifier(String(name)),
                 stream.home < core.mailboxes.count
@@ -202,7 +202,7 @@ final class HubServer {
     private func stop(on reactor: Reactor) {
         guard !reactor.isDraining else { return reactor.stop() }  // a second signal does not wait
         ServiceNotification.send("STOPPING=1")
-        jobs.stop()
+        desks.stop()
         let milliseconds = core.configuration.drainSeconds * 1000
         Log.notice("draining", ["seconds": String(core.configuration.drainSeconds), "streams": String(core.streams)])
         reactor.drain(withinMilliseconds: milliseconds)

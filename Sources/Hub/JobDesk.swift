@@ -228,14 +228,9 @@ final class JobDesk: Sendable {
 
     /// Runs a command on the writer and waits for its commit.
     private func commit(_ command: JobCommand) throws(RegistryError) -> JobStep {
-        let done = Semaphore()
-        let answer = Reply()
-        core.registry.submit(.job(command), to: core.writer) { result in
-            answer.result.withLock { $0 = result }
-            done.signal()
-        }
-        done.wait()
-        guard let step = try answer.result.withLock({ $0 })?.get().job else { throw .invalidOperation("a job's step has no outcome") }
+        let reply = Reply()
+        core.registry.submit(.job(command), to: core.writer) { reply.send($0) }
+        guard let step = try reply.wait().job else { throw .invalidOperation("a job's step has no outcome") }
         return step
     }
 
@@ -258,11 +253,6 @@ final class JobDesk: Sendable {
         }
         look()
     }
-}
-
-/// What a command has led to, on its way from the writer's thread.
-private final class Reply: Sendable {
-    let result = Mutex<Result<RegistryOutcome, RegistryError>?>(nil)
 }
 
 extension JobDevice.Outcome {

@@ -25,7 +25,7 @@ extension ServiceRequest {
 
 extension HTTPAnswer {
     /// What a caller is told of a direct method.
-    fileprivate init(_ outcome: MethodCall.Outcome, of request: MethodRequest) {
+    init(_ outcome: MethodCall.Outcome, of request: MethodRequest) {
         switch outcome {
         case .answered(let status, let payload):
             self.init(status: 200)

@@ -68,6 +68,16 @@ struct ServiceRequest {
         case ("streams", 2): return try closeStream(segments[1])
         case ("jobs", 3) where segments[1] == "v2": return try scheduledJob(segments[2])
         case ("jobs", 4) where segments[1] == "v2" && segments[3] == "cancel": return try cancelScheduledJob(segments[2])
+        case ("jobs", 1): return try transfers()
+        case ("jobs", 2): return try transfer(segments[1])
+        case ("digitaltwins", 2): return try digitalTwin(segments[1])
+        case ("digitaltwins", 4) where segments[2] == "commands":
+            return try digitalTwinCommand(segments[1], component: nil, segments[3])
+        case ("digitaltwins", 6) where segments[2] == "components" && segments[4] == "commands":
+            return try digitalTwinCommand(segments[1], component: segments[3], segments[5])
+        case ("configurations", 1): return try configurations()
+        case ("configurations", 2): return try configuration(segments[1])
+        case ("devices", 3) where segments[2] == "applyConfigurationContent": return try applyContent(to: segments[1])
         case ("quotas", 1): return try quotas()
         case ("quotas", 2): return try quota(of: try name(segments[1]))
         case ("policies", 1): return try policies()

@@ -94,16 +94,18 @@ extension Registry {
         return try BulkEntry(json: json)
     }
 
-    /// Writes every device, each followed by its modules, as one JSON object and a line break each. Contains the keys.
-    package func exportLines(_ write: ([UInt8]) throws(RegistryError) -> Void) throws(RegistryError) {
+    /// Writes every device, each followed by its modules, as one JSON object and a line break each.
+    ///
+    /// - Parameter withKeys: false: keys are null, and new ones are made where the lines are imported.
+    package func exportLines(withKeys: Bool = true, _ write: ([UInt8]) throws(RegistryError) -> Void) throws(RegistryError) {
         try forEachDevice { device throws(RegistryError) in
-            try write(try exportLine(device))
-            for module in try modules(of: device.name.deviceID) { try write(try exportLine(module)) }
+            try write(try exportLine(device, withKeys))
+            for module in try modules(of: device.name.deviceID) { try write(try exportLine(module, withKeys)) }
             return true
         }
     }
 
-    private func exportLine(_ identity: Identity) throws(RegistryError) -> [UInt8] {
+    private func exportLine(_ identity: Identity, _ withKeys: Bool) throws(RegistryError) -> [UInt8] {
         let twin = try twin(identity.name).twin
         var line = JSONObject()
         line["id"] = .string(identity.name.deviceID)
@@ -115,6 +117,7 @@ extension Registry {
             line["statusReason"] = identity.statusReason.map { .string($0) } ?? .null
         }
         line["authentication"] = identity.authentication.json
+        if !withKeys { line["authentication"]?["symmetricKey"] = ["primaryKey": nil, "secondaryKey": nil] }
         line["twinETag"] = .string(twin.etag)
         line["tags"] = .object(twin.tags)
         line["properties"] = ["desired": .object(twin.desired.content), "reported": .object(twin.reported.content)]

@@ -147,14 +147,18 @@ extension Registry {
         of device: ClientIdentity, in transaction: borrowing WriteTransaction, now: Timestamp
     ) throws(RegistryError) {
         for id in ["$edgeAgent", "$edgeHub"] {
-            guard let name = ClientIdentity(deviceID: device.deviceID, moduleID: id), try find(name, in: transaction) == nil else {
-                continue
-            }
-            var request = IdentityRequest()
-            request.authentication = AuthenticationRequest(AuthenticationRequest.Kind.none)
-            request.managedBy = "iotEdge"
-            _ = try replace(nil, name, request, in: transaction, now: now)
+            guard let name = ClientIdentity(deviceID: device.deviceID, moduleID: id) else { continue }
+            try createEdgeModule(name, in: transaction, now: now)
         }
+    }
+
+    /// A module that an Edge device's runtime looks after; one that is there stays as it is.
+    static func createEdgeModule(_ name: ClientIdentity, in transaction: borrowing WriteTransaction, now: Timestamp) throws(RegistryError) {
+        guard try find(name, in: transaction) == nil else { return }
+        var request = IdentityRequest()
+        request.authentication = AuthenticationRequest(AuthenticationRequest.Kind.none)
+        request.managedBy = "iotEdge"
+        _ = try replace(nil, name, request, in: transaction, now: now)
     }
 
     /// Digits that count 100 ns steps and are never given out twice.
@@ -163,7 +167,7 @@ extension Registry {
     }
 
     /// Base64 of a decimal number that only grows.
-    private static func freshETag(in transaction: borrowing WriteTransaction, now: Timestamp) throws(RegistryError) -> String {
+    static func freshETag(in transaction: borrowing WriteTransaction, now: Timestamp) throws(RegistryError) -> String {
         Base64.encode(String(try advance(etagCounter, to: UInt64(clamping: now.seconds), in: transaction)).utf8)
     }
 

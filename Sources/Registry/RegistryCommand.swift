@@ -37,6 +37,8 @@ package enum RegistryCommand: Sendable {
     /// The model that a device announces.
     case setModel(ClientIdentity, String)
     case job(JobCommand)
+    case transfer(TransferCommand)
+    case configuration(ConfigurationCommand)
 }
 
 /// Which of two keys is made anew.
@@ -61,12 +63,16 @@ package enum RegistryOutcome: Sendable {
     /// Whether the message was still there.
     case settled(Bool)
     case job(JobStep)
+    case transfer(Transfer)
+    case configuration(TwinConfiguration)
     case done
 
     package var identity: Identity? { if case .identity(let identity, _) = self { identity } else { nil } }
     package var policy: Policy? { if case .policy(let policy) = self { policy } else { nil } }
     package var twin: TwinDocument? { if case .twin(let twin) = self { twin } else { nil } }
     package var job: JobStep? { if case .job(let step) = self { step } else { nil } }
+    package var configuration: TwinConfiguration? { if case .configuration(let configuration) = self { configuration } else { nil } }
+    package var transfer: Transfer? { if case .transfer(let transfer) = self { transfer } else { nil } }
     package var bulk: BulkReport? { if case .bulk(let report) = self { report } else { nil } }
 }
 
@@ -120,6 +126,8 @@ extension Registry {
             try setModel(name, model, in: transaction)
             return .done
         case .job(let command): return .job(try apply(command, in: transaction, now: now))
+        case .configuration(let command): return try apply(command, in: transaction, now: now)
+        case .transfer(let command): return .transfer(try apply(command, in: transaction, now: now))
         case .setHubFacts(let facts):
             try stored { () throws(StoreError) in try transaction.put(.facts, HubFacts.key, facts.json.bytes()) }
             return .done

@@ -6,7 +6,8 @@ import Wire
 /// Its record in the store, JSON:
 ///
 ///     {"etag":"AAAAAAAAAAE=","version":2,"modelId":"","tags":{…},
-///      "properties":{"desired":{…,"$metadata":{…},"$version":1},"reported":{…,"$metadata":{…},"$version":1}}}
+///      "properties":{"desired":{…,"$metadata":{…},"$version":1},"reported":{…,"$metadata":{…},"$version":1}},
+///      "configurations":{"cfg":{"status":"Applied"}},"applied":[7]}
 package struct Twin: Equatable, Sendable {
     /// Counts changes of tags and desired properties; the etag is made of it.
     private(set) var number: UInt64
@@ -17,6 +18,10 @@ package struct Twin: Equatable, Sendable {
     package private(set) var reported: TwinSection
     /// The DTDL model that the device announced; empty when it never did.
     package internal(set) var modelID: String
+    /// Which configurations are meant for it, as the service API shows them: `{"cfg":{"status":"Applied"}}` or `Targeted`.
+    package internal(set) var configurations = JSONObject()
+    /// The numbers of those whose content was written into desired properties, in the order of writing.
+    package internal(set) var appliedConfigurations: [UInt64] = []
 
     /// Base64 of eight bytes, most significant first.
     package var etag: String { withUnsafeBytes(of: number.bigEndian) { Base64.encode($0) } }
@@ -77,10 +82,12 @@ package struct Twin: Equatable, Sendable {
 
 extension Twin {
     package var record: [UInt8] {
-        let record: JSONValue = [
+        var record: JSONValue = [
             "etag": .string(etag), "version": .integer(version), "modelId": .string(modelID), "tags": .object(tags),
             "properties": ["desired": .object(desired.members), "reported": .object(reported.members)],
         ]
+        if !configurations.isEmpty { record["configurations"] = .object(configurations) }
+        if !appliedConfigurations.isEmpty { record["applied"] = .array(appliedConfigurations.map { .integer(Int64(clamping: $0)) }) }
         return record.bytes()
     }
 
@@ -96,6 +103,8 @@ extension Twin {
         tags = json["tags"]?.object ?? JSONObject()
         modelID = json["modelId"]?.string ?? ""
         (self.desired, self.reported) = (desired, reported)
+        configurations = json["configurations"]?.object ?? JSONObject()
+        appliedConfigurations = (json["applied"]?.array ?? []).compactMap { $0.integer.map { UInt64(clamping: $0) } }
     }
 
     /// What the device itself is shown (mqtt-device 12.1): both sections with their `$version`, and nothing else.

@@ -32,7 +32,7 @@ package struct TwinDocument: Equatable, Sendable, QueryDocument {
     private static let members = [
         "etag", "deviceEtag", "status", "statusReason", "statusUpdateTime", "connectionState", "lastActivityTime",
         "cloudToDeviceMessageCount", "authenticationType", "x509Thumbprint", "modelId", "version", "tags", "properties", "capabilities",
-        "deviceScope", "parentScopes",
+        "deviceScope", "parentScopes", "configurations",
     ]
 
     /// Members that come from the identity's record, from the twin's, and from a running hub.
@@ -40,7 +40,7 @@ package struct TwinDocument: Equatable, Sendable, QueryDocument {
         "deviceEtag", "status", "statusReason", "statusUpdateTime", "authenticationType", "x509Thumbprint", "capabilities", "deviceScope",
         "parentScopes",
     ]
-    static let twinMembers: Set = ["etag", "modelId", "version", "tags", "properties"]
+    static let twinMembers: Set = ["etag", "modelId", "version", "tags", "properties", "configurations"]
 
     /// One member of the document; nil where it is left out, or where what it comes from is not at hand.
     static func member(_ member: String, identity: Identity?, device: Identity?, twin: Twin?, live: LiveState?) -> JSONValue? {
@@ -49,6 +49,7 @@ package struct TwinDocument: Equatable, Sendable, QueryDocument {
         case "modelId": twin.map { .string($0.modelID) }
         case "version": twin.map { .integer($0.version) }
         case "tags": twin.flatMap { $0.tags.isEmpty ? nil : .object($0.tags) }
+        case "configurations": twin.flatMap { $0.configurations.isEmpty ? nil : .object($0.configurations) }
         case "properties":
             twin.map { ["desired": .object($0.desired.members), "reported": .object($0.reported.members)] }
         case "deviceEtag": identity.map { .string($0.etag) }

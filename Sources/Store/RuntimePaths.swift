@@ -15,6 +15,8 @@ package struct RuntimePaths: Equatable, Sendable {
     package var registry: String { "\(state)/registry" }
     /// Directory of the telemetry log.
     package var telemetry: String { "\(state)/telemetry" }
+    /// Files of import and export jobs.
+    package var transfer: String { "\(state)/transfer" }
     /// A fifo: a tool that changed something writes a byte.
     package var bell: String { "\(run)/bell" }
     /// What the hub is doing, rewritten as a whole.
