@@ -14,6 +14,11 @@ extension Failure {
         case .moduleNotFound(let name): self = .refused("\(name): no such module", "iotstream module list \(name.deviceID) shows them")
         case .policyNotFound(let name): self = .refused("\(name): no such policy", "iotstream policy list shows them")
         case .deviceAlreadyExists(let id): self = .refused("\(id): there is such a device already", "take another name, or delete it first")
+        case .jobNotFound(let id): self = .refused("\(id): no such job", "iotstream job list shows them")
+        case .jobAlreadyExists(let id): self = .refused("\(id): there is such a job already", "take another name")
+        case .configurationNotFound(let id): self = .refused("\(id): no such configuration", "iotstream configuration list shows them")
+        case .configurationAlreadyExists(let id):
+            self = .refused("\(id): there is such a configuration already", "take another name, or update it")
         case .preconditionFailed: self = .tryAgain("somebody else changed it meanwhile", "run it again")
         default: self = .refused(error.message)
         }

@@ -15,7 +15,7 @@ enum Role {
         KnownDevicesRole.command, BenchRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
         MonitorCommand.command,
-        QuotaCommand.command,
+        JobsCommand.command, ConfigurationCommand.command, QuotaCommand.command,
         PolicyCommand.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]

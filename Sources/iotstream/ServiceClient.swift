@@ -56,17 +56,27 @@ struct ServiceClient: Sendable {
     func query(_ text: String, rows: Int, continuation: String?) throws(Failure) -> QueryRows {
         var headers = [("x-ms-max-item-count", String(rows))]
         if let continuation { headers.append(("x-ms-continuation", continuation)) }
-        let answer = try exchange("POST", ["devices", "query"], ["query": .string(text)], headers: headers)
-        let next = answer.headers["x-ms-continuation"]
-        return QueryRows(
-            kind: answer.headers["x-ms-item-type"] ?? "Raw", items: try document(in: answer).array ?? [],
-            continuation: next?.isEmpty == false ? next : nil)
+        return try self.rows(of: try exchange("POST", ["devices", "query"], ["query": .string(text)], headers: headers))
     }
 
     /// A message for a device.
     func send(_ message: CloudMessage, to device: String) throws(Failure) {
         let headers = try asking { () throws(RegistryError) in try MessageFields.headers(of: message) }
         _ = try exchange("POST", ["devices", device, "messages", "deviceBound"], nil, headers: headers, content: message.body)
+    }
+
+    /// One page of a list.
+    func page(_ segments: [String], query: [(String, String)], rows: Int, continuation: String?) throws(Failure) -> QueryRows {
+        var headers = [("x-ms-max-item-count", String(rows))]
+        if let continuation { headers.append(("x-ms-continuation", continuation)) }
+        return try self.rows(of: try exchange("GET", segments, nil, query: query, headers: headers))
+    }
+
+    private func rows(of answer: HubAnswer) throws(Failure) -> QueryRows {
+        let next = answer.headers["x-ms-continuation"]
+        return QueryRows(
+            kind: answer.headers["x-ms-item-type"] ?? "Raw", items: try document(in: answer).array ?? [],
+            continuation: next?.isEmpty == false ? next : nil)
     }
 
     private func exchange(
