@@ -17,7 +17,7 @@ readonly test_wheels=(
     websocket-client==1.8.0 pyftpdlib==2.2.0
 )
 # The programs that the benchmarks compare with, and what compiles the benchmarks' own tools.
-readonly bench_packages=(haproxy nginx libnginx-mod-stream stunnel4 openssh-client openssh-server python3 gcc libc6-dev libssl-dev)
+readonly bench_packages=(haproxy nginx libnginx-mod-stream stunnel4 openssh-client openssh-server mosquitto python3 gcc libc6-dev libssl-dev)
 readonly linked_roles=(hub agent forward cert)
 
 usage() {
@@ -382,7 +382,7 @@ bench_peers() { # what cannot be installed is missing in the table, not an error
     local service started=()
     # Debian starts services that it installs; these are wanted as programs only.
     if command -v systemctl >/dev/null; then
-        for service in haproxy nginx stunnel4 ssh; do systemctl -q is-active "$service" 2>/dev/null || started+=("$service"); done
+        for service in haproxy nginx stunnel4 ssh mosquitto; do systemctl -q is-active "$service" 2>/dev/null || started+=("$service"); done
     fi
     (packages "${bench_packages[@]}") || say 'some peers are missing: their columns stay empty'
     for service in "${started[@]}"; do

@@ -57,14 +57,14 @@ private enum StreamPlace {
     case service(ServiceClient)
 
     init(_ arguments: Arguments) throws(Failure) {
-        if !arguments.flag("state"), let text = try arguments.connectionString() {
-            self = .service(try ServiceClient(connectionString: text, ca: arguments.text("ca")))
-            return
+        switch try Administration.place(arguments) {
+        case .service(let client): self = .service(client)
+        case .state(let paths):
+            guard access(paths.state, X_OK) == 0 else {
+                let remedy = errno == ENOENT ? "start a hub there, or name another with --state" : "run as the user that owns it"
+                throw .errno(errno, paths.state, remedy)
+            }
+            self = .files(paths.streams)
         }
-        let state = arguments.stateDirectory
-        guard access(state, X_OK) == 0 else {
-            throw .errno(errno, state, errno == ENOENT ? "start a hub there, or name another with --state" : "run as the user that owns it")
-        }
-        self = .files(RuntimePaths(state: state).streams)
     }
 }

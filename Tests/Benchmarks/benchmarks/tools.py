@@ -9,7 +9,7 @@ import tempfile
 from .processes import bound
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "tools"
-PROGRAMS = {"load": ("load.c", "ends.c"), "pump": ("pump.c",), "delay": ("delay.c",), "devices": ("devices.c",)}
+PROGRAMS = {"load": ("load.c", "ends.c", "weigh.c"), "pump": ("pump.c",), "delay": ("delay.c",), "devices": ("devices.c", "weigh.c")}
 
 
 class Failure(RuntimeError):

@@ -6,6 +6,8 @@
  * devices idle      they connect, say "ready" on standard output, and stay until standard input ends
  *
  * An account is a line of client id, user name and password between tabs. One line of JSON on standard output at the end. */
+#include "weigh.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +16,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,10 +23,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MOST_EVENTS = 256, MOST_PROCESSES = 64, AT_ONCE = 64, LARGEST = 1 << 20, PUBACK = 0x40, CONNACK = 0x20, PINGRESP = 0xD0 };
+enum { MOST_EVENTS = 256, AT_ONCE = 64, LARGEST = 1 << 20, PUBACK = 0x40, CONNACK = 0x20, PINGRESP = 0xD0 };
 
 struct device {
     int fd;
@@ -48,37 +48,10 @@ static int count, up, qos = 1, window = 20, asking;
 static size_t size = 100;
 static double seconds = 2, warm_up = 0.5, interval;
 static struct sockaddr_in address = {.sin_family = AF_INET};
-static pid_t processes[MOST_PROCESSES];
-static int process_count, events_fd;
+static int events_fd;
 static uint64_t taken;
 static bool publishing;
 static SSL_CTX *settings;
-
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...) {
-    va_list values;
-    va_start(values, format);
-    vfprintf(stderr, format, values);
-    va_end(values);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static double spent(void) {
-    double sum = 0;
-    for (int i = 0; i < process_count; i++) {
-        clockid_t clock;
-        struct timespec time;
-        if (clock_getcpuclockid(processes[i], &clock) != 0 || clock_gettime(clock, &time) != 0) die("process %d has gone", processes[i]);
-        sum += (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-    }
-    return sum;
-}
 
 /* Gives bytes to TLS; what it does not take now waits. */
 static void give(struct device *one, const uint8_t *bytes, size_t length) {
@@ -280,10 +253,7 @@ int main(int argc, char **argv) {
         case 'i': interval = atof(optarg); break;
         case 't': seconds = atof(optarg); break;
         case 'u': warm_up = atof(optarg); break;
-        case 'P':
-            for (char *at = optarg, *word; (word = strsep(&at, ",")) != NULL && process_count < MOST_PROCESSES;)
-                processes[process_count++] = (pid_t)atoi(word);
-            break;
+        case 'P': weigh(optarg); break;
         default: return 64;
         }
     }

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "ends.h"
+#include "weigh.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -7,22 +8,11 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-void die(const char *format, ...) {
-    va_list list;
-    va_start(list, format);
-    fputs("load: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    exit(1);
-}
 
 static void no_delay(int fd) {
     int on = 1;

@@ -41,8 +41,6 @@ struct side {
     struct end *ends;
 };
 
-void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-
 /* Makes all ends of both sides, in order and at the same time, blocking. */
 void make_ends(struct side *near, struct side *far, const char *cert, const char *key, const char *cipher);
 

@@ -8,6 +8,7 @@
  *
  * One line of JSON on standard output. */
 #include "ends.h"
+#include "weigh.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,39 +23,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_PROCESSES = 64, MOST_EVENTS = 256, PING = 64, MOST_SAMPLES = 4000000 };
+enum { MOST_EVENTS = 256, PING = 64, MOST_SAMPLES = 4000000 };
 
 static struct side near_side = {.name = "near", .listener = -1}, far_side = {.name = "far", .listener = -1};
 static double seconds = 2, warm_up = 0.4, pause_between = 0;
 static size_t write_size = 131072;
 static int opens = 50;
-static pid_t processes[MOST_PROCESSES];
-static int process_count;
 
 static atomic_bool stopping;
 static _Atomic uint64_t written, received; /* payload of the bulk streams */
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static void rest(double time) {
     struct timespec left = {(time_t)time, (long)((time - (double)(time_t)time) * 1e9)};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) continue;
-}
-
-/* The processor time of everybody under test, all threads, in seconds. */
-static double spent(void) {
-    double sum = 0;
-    for (int i = 0; i < process_count; i++) {
-        clockid_t clock;
-        struct timespec time;
-        if (clock_getcpuclockid(processes[i], &clock) != 0 || clock_gettime(clock, &time) != 0) die("process %d has gone", processes[i]);
-        sum += (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-    }
-    return sum;
 }
 
 /* --- bulk ----------------------------------------------------------------------------------------------------------- */
@@ -279,8 +260,7 @@ int main(int argc, char **argv) {
             case 'w': warm_up = atof(optarg); break;
             case 'b': write_size = (size_t)atol(optarg); break;
             case 'p':
-                for (char *part = strtok(optarg, ","); part != NULL && process_count < MOST_PROCESSES; part = strtok(NULL, ","))
-                    processes[process_count++] = atoi(part);
+                weigh(optarg);
                 break;
             case 'c': near_side.port = atoi(optarg); break;
             case 'a': far_side.listener = atoi(optarg); break;
