@@ -19,6 +19,8 @@ struct ActiveSegment: ~Copyable {
     /// Bytes of zeros written after a small commit. Overwriting them changes nothing but data, which a disk syncs in half the time or
     /// less than a file that grows.
     static let room = 1 << 17
+    /// Bytes of a commit that is small; for larger ones it costs more to write twice than the sync gains.
+    private static let small = 1 << 14
     private static let zeros = [UInt8](repeating: 0, count: room)
 
     /// Makes a new segment, and makes it durable; one of that name, in which nothing durable is, gives way.
@@ -78,7 +80,7 @@ struct ActiveSegment: ~Copyable {
             forget()
             throw TelemetryError(error, path)
         }
-        makeRoom(after: place + bytes.byteCount, isSmall: bytes.byteCount <= Self.room / 2)
+        makeRoom(after: place + bytes.byteCount, isSmall: bytes.byteCount <= Self.small)
         do throws(SystemError) {
             try disk.syncAll(file)
         } catch {
