@@ -139,4 +139,7 @@ package struct FileLock: ~Copyable {
         guard flock(file.raw, LOCK_EX | LOCK_NB) == 0 else { throw SystemError("flock") }
         self.file = file
     }
+
+    // Said, as a child that has not yet come to its exec has the descriptor too, and to close this one would not be enough.
+    deinit { flock(file.raw, LOCK_UN) }
 }

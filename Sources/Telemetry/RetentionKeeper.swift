@@ -6,6 +6,8 @@ final class RetentionKeeper: Sendable {
     private let writers: [PartitionWriter]
     private let options: TelemetryLog.Options
     private let retention: Mutex<TelemetryRetention>
+    /// One at a time counts and removes.
+    private let enforcing = Mutex(())
     private let wake = Semaphore()
     private let isClosed = Atomic<Bool>(false)
     private let thread = Mutex<Thread?>(nil)
@@ -46,7 +48,10 @@ final class RetentionKeeper: Sendable {
 
     /// Removes what is too old, then the oldest of all until no more is too much.
     func enforce() {
-        let retention = retention.withLock { $0 }
+        enforcing.withLock { _ in enforce(retention.withLock { $0 }) }
+    }
+
+    private func enforce(_ retention: TelemetryRetention) {
         if let milliseconds = retention.milliseconds {
             let cutoff = options.now() - milliseconds
             for writer in writers { removeOld(writer, before: cutoff) }

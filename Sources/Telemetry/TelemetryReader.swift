@@ -128,14 +128,17 @@ package final class TelemetryReader: Sendable {
         var size = 0
         while batch.records.count < records, size < bytes {
             guard cursor.position.offset < bounds.end.offset else {
-                // Behind damage at the very end the next number is known from the bounds alone.
-                Self.count(&cursor, upTo: bounds.end.sequence)
-                batch.isAtEnd = true
-                cursor.segment?.rest()
+                try end(&batch, &cursor, bounds)
                 break
             }
             do throws(TelemetryError) {
                 guard let record = try next(&cursor, bounds) else { continue }
+                guard batch.records.isEmpty || cursor.missed == 0 else {
+                    // What is missing before it is told with the batch that it begins.
+                    cursor.position = record.position
+                    break
+                }
+                batch.missed += exchange(&cursor.missed, with: 0)
                 size += record.end.offset > record.position.offset ? Int(record.end.offset - record.position.offset) : 0
                 batch.records.append(record)
             } catch {
@@ -143,9 +146,17 @@ package final class TelemetryReader: Sendable {
                 throw error
             }
         }
-        batch.missed = cursor.missed
-        cursor.missed = 0
         return batch
+    }
+
+    /// There is no more to read. Behind damage at the very end the next number is known from the bounds alone.
+    private func end(_ batch: inout TelemetryBatch, _ cursor: inout Cursor, _ bounds: PartitionBounds) throws(TelemetryError) {
+        cursor.segment?.rest()
+        Self.count(&cursor, upTo: bounds.end.sequence)
+        if batch.records.isEmpty { batch.missed += exchange(&cursor.missed, with: 0) }
+        // Retention may have moved the cursor beyond an end that is no longer the end.
+        let newest = cursor.position.offset > bounds.end.offset ? try self.bounds().end.offset : bounds.end.offset
+        batch.isAtEnd = cursor.missed == 0 && cursor.position.offset >= newest
     }
 
     private static func count(_ cursor: inout Cursor, upTo sequence: UInt64) {

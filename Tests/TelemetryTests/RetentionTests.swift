@@ -13,7 +13,7 @@ import Testing
         let now = Mutex<Int64>(1_000_000)
         let log = try place.open {
             $0.segmentBytes = 1000
-            $0.retention.milliseconds = 5000
+            $0.retention.milliseconds = nil
             $0.now = { now.withLock { $0 } }
         }
         let inside = try log.reader(of: 0, from: .earliest), outside = try TelemetryReader(log.directory, partition: 0, from: .earliest)
@@ -22,6 +22,7 @@ import Testing
             log.append(["\(number) " + String(repeating: "x", count: 150)])
         }
         for reader in [inside, outside] { #expect(try reader.read(records: 3).records.count == 3) }
+        log.setRetention(TelemetryRetention(milliseconds: 5000))
         log.enforceRetention()
         let bounds = try log.bounds(of: 0)
         #expect(50...59 ~= 100 - bounds.begin.sequence)
@@ -88,7 +89,7 @@ import Testing
         let log = try place.open {
             $0.partitions = 2
             $0.segmentBytes = 2000
-            $0.retention = TelemetryRetention(milliseconds: nil, bytes: 20_000)
+            $0.retention = TelemetryRetention(milliseconds: nil)
             $0.now = { now.withLock { $0 } }
         }
         let devices = ["press-17", "d1"]  // partitions 1 and 0
@@ -97,6 +98,7 @@ import Testing
             log.append(["\(number) " + String(repeating: "x", count: 300)], device: devices[number % 10 == 0 ? 1 : 0])
         }
         #expect(log.bytes > 30_000)
+        log.setRetention(TelemetryRetention(milliseconds: nil, bytes: 20_000))
         log.enforceRetention()
         #expect(log.bytes <= 20_000 && log.bytes > 15_000)
         #expect(try place.readAll(1).map(\.text).last?.hasPrefix("99 ") == true)
