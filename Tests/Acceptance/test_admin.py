@@ -165,9 +165,13 @@ def test_running_streams_are_listed_and_closed(hub, tool, name):
         service, far = streams.pair(hub, device, client, name="22")
         service.send(b"hello")
         assert far.bytes(5) == b"hello"
-        listed = waiting.until(
-            lambda: {one["name"]: one for one in tool.json("stream", "list") if one["deviceId"] == name and one["state"] != "closed"}, 5)
-        assert set(listed) == {"kept", "22"}
+
+        def open_streams():
+            return {one["name"]: one for one in tool.json("stream", "list") if one["deviceId"] == name and one["state"] != "closed"}
+
+        # A stream is listed a moment after its first bytes.
+        waiting.until(lambda: set(open_streams()) == {"kept", "22"}, 5, "both streams in the list")
+        listed = open_streams()
         assert name in tool("stream", "list")
         tool("stream", "close", listed["22"]["id"])
         for leg in (service, far):
