@@ -98,7 +98,7 @@ let package = Package(
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console", with: ["Wire"]),
-        tests(of: "TLS", with: ["COpenSSL", "Connections", "LinuxIO"]),
+        tests(of: "TLS", with: ["CLinux", "COpenSSL", "Connections", "LinuxIO"]),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Relay", with: ["Connections", "Wire", "TLS", "LinuxIO"]),
         .target(

@@ -10,6 +10,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -51,6 +52,18 @@ void clx_eventfd_clear(int fd) {
     uint64_t count;
     ssize_t ignored = read(fd, &count, sizeof count);
     (void)ignored;
+}
+
+int clx_has_aes(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+#elif defined(__aarch64__)
+    return (getauxval(AT_HWCAP) & 0x18) == 0x18;  // HWCAP_AES, HWCAP_PMULL
+#elif defined(__arm__)
+    return (getauxval(AT_HWCAP2) & 0x3) == 0x3;  // HWCAP2_AES, HWCAP2_PMULL
+#else
+    return 0;
+#endif
 }
 
 uint64_t clx_monotonic_ms(void) {

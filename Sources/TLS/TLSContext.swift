@@ -33,17 +33,20 @@ package final class TLSContext: @unchecked Sendable {
         _ = cssl_ctx_set_mode(
             raw, Int(SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_RELEASE_BUFFERS))
         SSL_CTX_set_options(raw, cssl_options())
-        guard cssl_ctx_set_min_version(raw, TLS1_2_VERSION) == 1,
-            SSL_CTX_set_cipher_list(raw, cipherList) == 1,
-            SSL_CTX_set_ciphersuites(raw, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") == 1,
-            cssl_ctx_set_groups(raw, "X25519:P-256:P-384") == 1
-        else { throw .failed(TLSError.takeReason()) }
+        guard cssl_ctx_set_min_version(raw, TLS1_2_VERSION) == 1, cssl_ctx_set_groups(raw, "X25519:P-256:P-384") == 1 else {
+            throw .failed(TLSError.takeReason())
+        }
+        try context.use(.here)
         return context
     }
 
-    /// TLS 1.2 suites of attestation section 6; the CBC ones are for constrained devices and come last.
-    private static let cipherList =
-        "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384"
+    /// Offers these ciphers in their order, and as a server takes the first that the client has too. A client that puts ChaCha20 first
+    /// has no instructions for AES, and gets it.
+    func use(_ ciphers: TLSCiphers) throws(TLSError) {
+        guard SSL_CTX_set_cipher_list(raw, ciphers.list) == 1, SSL_CTX_set_ciphersuites(raw, ciphers.suites) == 1 else {
+            throw .failed(TLSError.takeReason())
+        }
+    }
 
     /// A server's context. A client certificate is asked for and never required; any is let through the handshake, which
     /// proves possession, and the decision is taken once the identity is known (attestation section 6).

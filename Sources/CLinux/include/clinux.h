@@ -14,6 +14,8 @@ int clx_eventfd(void);
 void clx_eventfd_ring(int fd);
 void clx_eventfd_clear(int fd);
 
+int clx_has_aes(void);                           // whether the processor has instructions for AES-GCM
+
 uint64_t clx_monotonic_ms(void);
 int clx_thread_start(void (*body)(void *), void *argument, uint64_t *thread);
 void clx_thread_join(uint64_t thread);
