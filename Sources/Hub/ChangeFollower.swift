@@ -84,7 +84,7 @@ final class ChangeFollower: Source {
             check(change.device, module: change.module)
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
-        case .jobUpdated: desks.jobs.wake()
+        case .jobUpdated: desks.jobs.changed(change.name)
         case .configurationUpdated: desks.configurations.wake()
         case .transferUpdated: desks.transfers.wake()
         case .quotaUpdated: takeQuota(of: change.device)

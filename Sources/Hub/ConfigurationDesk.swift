@@ -6,21 +6,27 @@ import Wire
 
 /// Keeps twins as the configurations say, on a thread beside the reactors (service-rest 13).
 ///
-/// A device that has changed is looked at by itself, at once. All of them are looked at when configurations have changed, and from time
-/// to time, since reported properties and connections are in no log: a look at all takes no more than a tenth of the thread's time.
+/// A device that has changed is looked at by itself, at once. All of them are looked at when configurations have changed, to count them
+/// after changes of any, and from time to time where conditions are about what is in no log, as reported properties and connections
+/// are. All such looks together take no more than a tenth of the thread's time.
 final class ConfigurationDesk: Sendable {
     /// Changed devices that are remembered one by one; with more, all are looked at.
     private static let mostNames = 10_000
     /// Twins of one commit.
     private static let twinsPerCommit = 50
-    /// Between two looks at all.
-    private static let restSeconds = 2.0
+    /// Between two looks at all, at least, and when there is no reason for one.
+    private static let restSeconds = 2.0, longRestSeconds = 300.0
+    /// Changed devices that are looked at together.
+    private static let namesPerLook = 500
 
     private struct State: Sendable {
         var set: ConfigurationSet?
         var survey: Registry.ConfigurationSurvey?
         var surveyBegan = 0.0
-        var nextSurvey = 0.0
+        /// No look at all begins before, unless configurations have changed; and one begins at the latest.
+        var earliest = 0.0, latest = 0.0
+        /// Twins have changed since the last look at all began.
+        var isUncounted = false
         var hasFailed = false
     }
 
@@ -96,14 +102,20 @@ final class ConfigurationDesk: Sendable {
         if news.hasNews || state.set == nil {
             state.set = try load()
             state.survey = nil
-            state.nextSurvey = 0
+            (state.earliest, state.latest) = (0, 0)
         }
-        if news.isOverfull { state.nextSurvey = 0 }
+        if news.isOverfull { state.latest = 0 }
         guard let set = state.set, !set.isEmpty else { return false }
-        if !news.names.isEmpty { try configure(try core.registry.survey(news.names, set), set) }
+        let names = Array(news.names)
+        for first in stride(from: 0, to: names.count, by: Self.namesPerLook) {
+            let some = names[first..<min(first + Self.namesPerLook, names.count)]
+            try configure(try core.registry.survey(some, set), set)
+        }
+        if !names.isEmpty { state.isUncounted = true }
         let now = Double(Clock.milliseconds) / 1000
         if state.survey == nil {
-            guard state.nextSurvey <= now else { return false }
+            guard now >= state.latest || now >= state.earliest && (state.isUncounted || !set.isLogged) else { return false }
+            state.isUncounted = false
             state.survey = Registry.ConfigurationSurvey()
             state.surveyBegan = now
         }
@@ -116,7 +128,8 @@ final class ConfigurationDesk: Sendable {
         state.survey = nil
         try conclude(survey, set)
         let end = Double(Clock.milliseconds) / 1000
-        state.nextSurvey = end + max(Self.restSeconds, (end - state.surveyBegan) * 10)
+        state.earliest = end + max(Self.restSeconds, (end - state.surveyBegan) * 10)
+        state.latest = max(state.earliest, end + Self.longRestSeconds)
         if !set.removed.isEmpty {
             try commit(.bury(set.removed))
             state.set = try load()

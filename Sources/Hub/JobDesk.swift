@@ -29,7 +29,6 @@ final class JobDesk: Sendable {
 
     private struct State: Sendable {
         var places: [String: Place] = [:]
-        var isStale = true
         var nextCleaning = Timestamp.never
         var hasFailed = false
     }
@@ -38,7 +37,10 @@ final class JobDesk: Sendable {
     private struct Inbox: Sendable {
         var isCalled = false
         var isStopping = false
-        var hasNews = false
+        /// Jobs that were made or cancelled.
+        var news: Set<String> = []
+        /// Nobody knows which.
+        var isStale = true
         var arrived: [(job: String, name: ClientIdentity, outcome: JobDevice.Outcome?)] = []
     }
 
@@ -53,9 +55,15 @@ final class JobDesk: Sendable {
         worker = try Worker()
     }
 
-    /// Jobs were made or cancelled.
+    /// A job was made or cancelled.
+    func changed(_ job: String) {
+        inbox.withLock { _ = $0.news.insert(job) }
+        look()
+    }
+
+    /// Nobody knows which jobs were.
     func wake() {
-        inbox.withLock { $0.hasNews = true }
+        inbox.withLock { $0.isStale = true }
         look()
     }
 
@@ -77,7 +85,8 @@ final class JobDesk: Sendable {
         let news = inbox.withLock { inbox in
             let news = inbox
             inbox.isCalled = false
-            inbox.hasNews = false
+            inbox.news.removeAll()
+            inbox.isStale = false
             inbox.arrived.removeAll()
             return news
         }
@@ -88,31 +97,47 @@ final class JobDesk: Sendable {
             }
             guard !news.isStopping else { return !news.arrived.isEmpty && settleAll(&state) }
             do throws(RegistryError) {
-                let hasMore = try round(&state, hasNews: news.hasNews)
+                try read(news, into: &state)
+                let hasMore = try round(&state)
                 state.hasFailed = false
                 return hasMore
             } catch {
                 if !state.hasFailed { Log.error("jobs-stand-still", ["reason": error.description]) }
                 state.hasFailed = true  // the next look tries again
+                inbox.withLock { $0.isStale = true }
                 return false
             }
         }
         if hasMore { look() }
     }
 
-    /// True when there is more to do at once.
-    private func round(_ state: inout State, hasNews: Bool) throws(RegistryError) -> Bool {
-        let now = Timestamp.now
-        if state.isStale || hasNews {
-            var places: [String: Place] = [:]
-            for job in try core.registry.jobs(where: { !$0.isSwept }) {
-                var place = state.places[job.id] ?? Place(job: job)
-                place.job = job
-                places[job.id] = place
-            }
-            state.places = places
-            state.isStale = false
+    /// Learns of jobs that were made or cancelled.
+    private func read(_ news: Inbox, into state: inout State) throws(RegistryError) {
+        if news.isStale {
+            let jobs = try core.registry.jobs { !$0.isSwept }
+            state.places = Dictionary(
+                jobs.map { job in
+                    var place = state.places[job.id] ?? Place(job: job)
+                    place.job = job
+                    return (job.id, place)
+                }, uniquingKeysWith: { one, _ in one })
+            return
         }
+        for id in news.news {
+            do throws(RegistryError) {
+                let job = try core.registry.job(id)
+                state.places[id, default: Place(job: job)].job = job
+                if job.isSwept { state.places[id] = nil }
+            } catch {
+                guard case .jobNotFound = error else { throw error }
+                state.places[id] = nil
+            }
+        }
+    }
+
+    /// True when there is more to do at once.
+    private func round(_ state: inout State) throws(RegistryError) -> Bool {
+        let now = Timestamp.now
         var atWork = state.places.values.reduce(0) { $0 + ($1.job.status == .running ? 1 : 0) }
         var hasMore = false
         // The eldest first.
@@ -247,6 +272,7 @@ final class JobDesk: Sendable {
 
     private func arrived(_ outcome: MethodCall.Outcome?, _ name: ClientIdentity, of job: String) {
         inbox.withLock { inbox in
+            if outcome == nil { inbox.isStopping = true }  // the reactors have ended
             var noted = outcome.map { JobDevice.Outcome($0) }
             if inbox.isStopping, case .answered? = outcome {} else if inbox.isStopping { noted = nil }
             inbox.arrived.append((job, name, noted))

@@ -14,10 +14,18 @@ package struct ConfigurationSet: Sendable {
     package init(live: [TwinConfiguration], removed: [TwinConfiguration]) {
         self.live = live.sorted { ($0.priority, $0.number) > ($1.priority, $1.number) }
         self.removed = removed
+        isLogged = live.allSatisfy { configuration in
+            configuration.metricQueries.isEmpty && configuration.condition?.conditionRoots.isDisjoint(with: Self.unlogged) ?? true
+        }
         byNumber = Dictionary((live + removed).map { ($0.number, $0) }, uniquingKeysWith: { one, _ in one })
     }
 
     package var isEmpty: Bool { live.isEmpty && removed.isEmpty }
+    /// Whether everything that conditions are about is in the change log, and nothing else is counted.
+    package let isLogged: Bool
+    private static let unlogged: Set = [
+        "properties", "version", "modelId", "connectionState", "lastActivityTime", "cloudToDeviceMessageCount",
+    ]
     /// Whether any is about twins of that kind.
     package func concerns(_ target: ConfigurationContent.Target) -> Bool {
         live.contains { $0.content.target == target } || removed.contains { $0.content.target == target }

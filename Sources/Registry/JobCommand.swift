@@ -48,20 +48,18 @@ extension Registry {
             guard try findJob(job.id, in: transaction) == nil, try !isTransfer(job.id, in: transaction) else {
                 throw .jobAlreadyExists(job.id)
             }
-            var active = 0
-            try forEachJob(in: transaction) { other in
-                if !other.status.isOver { active += 1 }
-                return true
-            }
+            let active = try stored { () throws(StoreError) in try transaction.counter(activeJobs) }
             guard active < mostActiveJobs else {
                 throw .tooManyJobs("\(mostActiveJobs) jobs wait or are at work, the most that may")
             }
+            try stored { () throws(StoreError) in try transaction.setCounter(activeJobs, active + 1) }
             return try announce(job, in: transaction)
         case .cancel(let id):
             var job = try job(id, in: transaction)
             if job.status == .cancelled { return JobStep(job: job) }
             guard !job.status.isOver else { throw .invalidOperation("job \(id) is \(job.status.rawValue) already") }
             job.finish(.cancelled, "", now: now)
+            try countEnd(in: transaction)
             return try announce(job, in: transaction)
         case .queue(let id): return try change(id, when: { $0 == .scheduled }, in: transaction) { $0.status = .queued }
         case .begin(let id):
@@ -70,6 +68,8 @@ extension Registry {
                 job.beganTime = now
             }
         case .end(let id, let status, let reason):
+            guard try job(id, in: transaction).status == .running else { return JobStep(job: try job(id, in: transaction)) }
+            try countEnd(in: transaction)
             return try change(id, when: { $0 == .running }, in: transaction) { $0.finish(status, reason, now: now) }
         case .list(let id, let names, let next): return try list(id, names, next: next, in: transaction, now: now)
         case .updateTwins(let id, let after): return try updateTwins(id, after: after, in: transaction, now: now)
@@ -77,6 +77,16 @@ extension Registry {
         case .settle(let id, let outcomes): return try settle(id, outcomes, in: transaction, now: now)
         case .sweep(let id): return try sweep(id, in: transaction, now: now)
         case .forget(let id): return try forget(id, in: transaction)
+        }
+    }
+
+    /// How many jobs are not over.
+    private static let activeJobs = "jobs.active"
+
+    private static func countEnd(in transaction: borrowing WriteTransaction) throws(RegistryError) {
+        try stored { () throws(StoreError) in
+            let active = try transaction.counter(activeJobs)
+            try transaction.setCounter(activeJobs, active - min(1, active))
         }
     }
 
@@ -134,13 +144,13 @@ extension Registry {
         try read { transaction throws(RegistryError) in try Self.job(id, in: transaction) }
     }
 
-    /// Jobs that the filter takes, in the order of their ids, `most` at the most, beginning after the id `after`.
-    package func jobs(most: Int = .max, after: String? = nil, where isMeant: (Job) -> Bool = { _ in true }) throws(RegistryError) -> [Job] {
+    /// Jobs that the filter takes, in the order of their ids.
+    package func jobs(where isMeant: (Job) -> Bool) throws(RegistryError) -> [Job] {
         try read { transaction throws(RegistryError) in
             var found: [Job] = []
-            try Self.forEachJob(from: after.map { "\($0)\0" }, in: transaction) { job in
+            try Self.forEachJob(in: transaction) { job in
                 if isMeant(job) { found.append(job) }
-                return found.count < most
+                return true
             }
             return found
         }

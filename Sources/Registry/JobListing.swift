@@ -23,6 +23,9 @@ package struct JobFilter: Equatable, Sendable {
 }
 
 extension Registry {
+    /// Jobs that a page looks at: one that finds few ends all the same, and can be empty and go on.
+    private static let jobsPerPage = 1_000
+
     /// A page of jobs in the order of their ids.
     ///
     /// - Throws: `argumentInvalid` when the continuation belongs to another listing.
@@ -35,13 +38,20 @@ extension Registry {
             after = key
         }
         let wanted = max(rows, 1)
-        var found = try jobs(most: wanted + 1, after: after) { filter.takes($0) }
         var page = QueryPage(kind: .jobResponse)
-        if found.count > wanted {
-            found.removeLast()
-            page.continuation = found.last.map { QueryContinuation(query: filter.digest, rowsLeft: nil, place: .after(key: $0.id)).text }
+        var looked = 0, last: String?
+        try read { transaction throws(RegistryError) in
+            try Self.forEachJob(from: after.map { "\($0)\0" }, in: transaction) { job in
+                guard page.items.count < wanted, looked < Self.jobsPerPage else {
+                    page.continuation = last.map { QueryContinuation(query: filter.digest, rowsLeft: nil, place: .after(key: $0)).text }
+                    return false
+                }
+                looked += 1
+                last = job.id
+                if filter.takes(job) { page.items.append(job.json) }
+                return true
+            }
         }
-        page.items = found.map(\.json)
         return page
     }
 }
