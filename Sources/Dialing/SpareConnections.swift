@@ -26,7 +26,7 @@ package final class SpareConnections: Source {
     private var waiters: [HubDial] = []
     /// For a place that answered with a failure: when to try again, and the last pause.
     private var pauseMilliseconds = 0
-    private var isPausing = false, isRefilling = false
+    private var isPausing = false, isRefilling = false, isExpecting = false
     private var isStopped = false
 
     /// Begins to make connections at the reactor's next leisure.
@@ -71,6 +71,13 @@ package final class SpareConnections: Source {
         begin(on: reactor)
     }
 
+    /// The same in a moment: what is under way goes before. Where a number of connections is kept ready it is kept without that.
+    package func expectSoon(on reactor: Reactor) {
+        guard wanted == 0, !isStopped, ready.isEmpty else { return }
+        isExpecting = true
+        reactor.setDeadline(of: self, inMilliseconds: 1)
+    }
+
     /// Gives a connection to `dial`, now or when it is ready; false when there is none for it.
     /// - Parameter isLeg: a leg of a stream; where these go, all go from now on.
     func serve(_ dial: HubDial, to wanted: HostPort, isLeg: Bool, on reactor: Reactor) -> Bool {
@@ -110,6 +117,7 @@ package final class SpareConnections: Source {
     public override func deadlinePassed(on reactor: Reactor) {
         isPausing = false
         isRefilling = false
+        if exchange(&isExpecting, with: false) { expect(on: reactor) }
         fill(on: reactor)
     }
 

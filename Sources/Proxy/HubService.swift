@@ -21,12 +21,15 @@ final class HubService {
         exchange = HubExchange(with: settings.connection.host, through: settings.access, bodyLimit: 65536)
     }
 
-    /// Has spare connections made, if any are wished for. Says nothing while the hub cannot be reached.
+    /// Has spare connections made, if any are wished for, and otherwise the name looked up of whom the first one will go to. Says nothing
+    /// while the hub cannot be reached.
     /// - Parameter streams: for how many new streams at once.
     func start(warmFor streams: Int, on reactor: Reactor) {
         // One more than there are to be streams: each is asked for by a request.
         spares = SpareConnections(
             streams == 0 ? 0 : streams + 1, to: settings.connection.host, through: settings.access, on: reactor)
+        let first = settings.access.proxies.proxy(for: settings.connection.host)?.place ?? settings.connection.host
+        settings.access.resolve(first.host, port: first.port ?? 443, on: reactor) { _, _ in }
     }
 
     /// Closes what nobody uses. Streams go on, and requests are answered.
@@ -37,7 +40,7 @@ final class HubService {
 
     /// A stream has been opened, over the connection by which it was asked for. Where there was one there will be another, and a connection
     /// to ask over can be made meanwhile.
-    func expectRequest(on reactor: Reactor) { spares?.expect(on: reactor) }
+    func expectRequest(on reactor: Reactor) { spares?.expectSoon(on: reactor) }
 
     /// The request that opens a stream (device-streams 3.1, 3.2), with the ways that are offered to the device (iotstream-protocol).
     func request(for target: StreamTarget, offering ways: [StreamWay]) -> HubRequest {

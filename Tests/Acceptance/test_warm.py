@@ -60,7 +60,11 @@ def test_nothing_is_kept_unless_asked_for(hub, keep):
     forward = keep(Forward(hub, device, "0:it", connection_string=relay.string(hub.connection_string())))
     assert relay.passages == []
     carry(forward, WEIGHT)
-    assert len(relay.passages) == 2
+    # The leg takes the connection by which it was asked for, and another one is made for the next request.
+    waiting.until(lambda: len(relay.passages) == 2, 10, "a connection for the next stream")
+    carry(forward, WEIGHT)
+    waiting.until(lambda: len(relay.passages) == 3, 10, "another one")
+    waiting.until(lambda: len(relay.alive) == 1, 10, "the end of the streams")
 
 
 def test_ready_connections_do_not_hold_up_the_end(hub, keep):
