@@ -34,10 +34,9 @@ package final class Worker: Sendable {
     /// Lets the jobs that wait run to their end, then ends the threads.
     package func finish() {
         queue.withLock { $0.isClosed = true }
-        for thread in threads.withLock({ exchange(&$0, with: []) }) {
-            waiting.signal()
-            thread.join()
-        }
+        let ending = threads.withLock { exchange(&$0, with: []) }
+        for _ in ending { waiting.signal() }  // first for all: nobody knows which of them wakes up
+        for thread in ending { thread.join() }
     }
 
     private func run() {
