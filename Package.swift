@@ -51,6 +51,7 @@ let fuzzers: [Target] = [
     fuzzer("json", in: "JSON"),
     fuzzer("query", in: "Query", of: "Query"),
     fuzzer("twin", in: "Twin", of: "Registry"),
+    fuzzer("block-list", in: "BlockList", of: "Blobs"),
     fuzzer("known-devices", in: "KnownDevices", of: "Trust"),
     fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
     fuzzer("paths", in: "Paths", of: "Trust"),
@@ -76,12 +77,17 @@ let package = Package(
         room("Query", knows: ["Wire", "Bytes"]),
         room("Registry", knows: ["Query", "Store", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
+        room("Blobs", knows: ["CLinux", "COpenSSL", "Wire", "LinuxIO", "Bytes"]),
         room("Relay", knows: ["CLinux", "Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Dialing", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
 
-        room("Hub", knows: ["Streams", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room(
+            "Hub",
+            knows: [
+                "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
+            ]),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
@@ -95,6 +101,7 @@ let package = Package(
 
         tests(of: "Bytes"),
         tests(of: "Streams", with: ["Wire"]),
+        tests(of: "Blobs", with: ["COpenSSL", "Wire", "LinuxIO"]),
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console", with: ["Wire"]),

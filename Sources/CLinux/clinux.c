@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -159,6 +160,15 @@ int clx_path_is_dead(int fd, unsigned silent_ms) {
 long clx_splice(int from, int to, size_t count) {
     ssize_t moved = splice(from, NULL, to, NULL, count, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     return moved >= 0 ? moved : -errno;
+}
+long clx_copy(int from, int64_t offset, int to, size_t count) {
+    off_t start = (off_t)offset;
+    ssize_t copied = copy_file_range(from, &start, to, NULL, count, 0);
+    if (copied < 0 && (errno == ENOSYS || errno == EXDEV || errno == EOPNOTSUPP || errno == EINVAL)) {
+        start = (off_t)offset;
+        copied = sendfile(to, from, &start, count);
+    }
+    return copied >= 0 ? copied : -errno;
 }
 int clx_set_pipe_size(int fd, int bytes) { return verdict(fcntl(fd, F_SETPIPE_SZ, bytes)); }
 int clx_pipe_size(int fd) { return verdict(fcntl(fd, F_GETPIPE_SZ)); }

@@ -39,6 +39,7 @@ int clx_pipe(int fds[2]);                        // non-blocking, close-on-exec
 int clx_set_pipe_size(int fd, int bytes);        // the size that it has now; EPERM beyond what the user may have
 int clx_pipe_size(int fd);
 long clx_splice(int from, int to, size_t count); // never waits; bytes moved, 0 at the end of input
+long clx_copy(int from, int64_t offset, int to, size_t count);  // file to file, in the kernel; bytes copied, 0 at the end
 int clx_inotify(void);
 int clx_memfd(const char *name);
 uint32_t clx_crc32c(uint32_t crc, const void *bytes, size_t count);           // goes on from `crc`, which is 0 at the start
