@@ -94,7 +94,8 @@ let package = Package(
         .executableTarget(
             name: "iotstream",
             dependencies: [
-                "Hub", "Agent", "Proxy", "Certificates", "Registry", "Telemetry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
+                "Hub", "Agent", "Proxy", "Certificates", "Registry", "Telemetry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO",
+                "Bytes",
             ],
             swiftSettings: lean,
             linkerSettings: small),

@@ -8,6 +8,8 @@ struct HTTPAnswer: Sendable {
     var status: Int
     var headers = HTTPHeaders()
     var body: [UInt8] = []
+    /// A part of a file that goes out instead of `body`.
+    var part: BlobPart?
 
     init(status: Int) { self.status = status }
 

@@ -11,14 +11,17 @@ import Wire
 final class HTTPConnection: Connection {
     private enum Phase {
         case head
-        case body(HTTPRequestHead, HTTPBodyDecoder)
+        case body(HTTPBodyDecoder)
         /// A request is being worked on; what is behind it waits.
         case answering
     }
 
     let core: HubCore
     private var phase = Phase.head
-    private var body = ByteQueue()
+    /// Where the body of the request goes that comes now.
+    private(set) var body: RequestBody?
+    /// The file that is the body of the answer.
+    private(set) var sending: BlobSending?
     private var keepsAlive = true
     private var answersHead = false
     private var hasBegun = false  // the first byte of a head has come
@@ -67,19 +70,24 @@ final class HTTPConnection: Connection {
                     refuse(error, &channel, on: reactor)
                     return bytes.byteCount
                 }
-            case .body(let head, var decoder):
+            case .body(var decoder):
+                guard let body, !body.isFull else {
+                    channel.pause()
+                    return used
+                }
+                let isWhole: Bool
                 do throws(HTTPError) {
-                    let (consumed, isFinished) = try decoder.decode(bytes.extracting(used..<bytes.byteCount), into: &body)
+                    let (consumed, isFinished) = try decoder.decode(bytes.extracting(used..<bytes.byteCount), into: &body.arrived)
                     used += consumed
-                    guard isFinished else {
-                        phase = .body(head, decoder)
-                        return used
-                    }
+                    isWhole = isFinished
                 } catch {
                     refuse(error, &channel, on: reactor)
                     return bytes.byteCount
                 }
-                dispatch(head, on: reactor)
+                phase = isWhole ? .answering : .body(decoder)
+                if isWhole || body.pieceSeconds != nil { setBodyDeadline(of: body, isWhole: isWhole, on: reactor) }
+                body.came(isWhole: isWhole, on: self, reactor)
+                guard isWhole else { return used }
             }
         }
         return used
@@ -91,20 +99,44 @@ final class HTTPConnection: Connection {
         keepsAlive = head.keepsAlive
         answersHead = head.method == "HEAD"
         if try upgrade(head, &channel, on: reactor) { return }
-        let decoder = try HTTPBodyDecoder.forRequest(head, limit: core.limits.requestBytes)
-        if decoder.isFinished { return dispatch(head, on: reactor) }
-        if head.expectsContinue { send("HTTP/1.1 100 Continue\r\n\r\n".utf8Span.span.bytes, on: reactor) }
-        reactor.setDeadline(of: self, inMilliseconds: core.limits.handshakeSeconds * 3000)
-        phase = .body(head, decoder)
+        guard let file = BlobRequest(head, on: self, reactor) else {
+            return try take(
+                CollectedBody(limit: core.limits.requestBytes) { [unowned self] content in
+                    ServiceRequest(head: head, body: content, connection: self, reactor: reactor).serve()
+                }, of: head, on: reactor)
+        }
+        switch file.begin() {
+        case .body(let body): try take(body, of: head, on: reactor)
+        case .answer(let answer):
+            phase = .answering
+            if try head.headers.framing(minorVersion: head.minorVersion) != .none { keepsAlive = false }  // what comes is not looked at
+            self.answer(answer, to: serial, on: reactor)
+        case .later:
+            phase = .answering
+            if try head.headers.framing(minorVersion: head.minorVersion) != .none { keepsAlive = false }
+            reactor.setDeadline(of: self, inMilliseconds: nil)
+        }
     }
 
-    private func dispatch(_ head: HTTPRequestHead, on reactor: Reactor) {
-        phase = .answering
-        reactor.setDeadline(of: self, inMilliseconds: nil)
-        let content = body.toArray()
-        body = ByteQueue()
-        let request = ServiceRequest(head: head, body: content, connection: self, reactor: reactor)
-        if let answer = request.serve() { self.answer(answer, to: serial, on: reactor) }
+    /// Takes the body of a request, if there is one.
+    private func take(_ body: RequestBody, of head: HTTPRequestHead, on reactor: Reactor) throws(HTTPError) {
+        let decoder: HTTPBodyDecoder
+        do throws(HTTPError) {
+            decoder = try HTTPBodyDecoder.forRequest(head, limit: body.limit)
+        } catch {
+            self.body = body  // the refusal has its form
+            throw error
+        }
+        self.body = body
+        phase = decoder.isFinished ? .answering : .body(decoder)
+        if !decoder.isFinished, head.expectsContinue { send("HTTP/1.1 100 Continue\r\n\r\n".utf8Span.span.bytes, on: reactor) }
+        setBodyDeadline(of: body, isWhole: decoder.isFinished, on: reactor)
+        if decoder.isFinished { body.came(isWhole: true, on: self, reactor) }
+    }
+
+    private func setBodyDeadline(of body: RequestBody, isWhole: Bool, on reactor: Reactor) {
+        let seconds = isWhole ? nil : body.pieceSeconds ?? core.limits.handshakeSeconds * 3
+        reactor.setDeadline(of: self, inMilliseconds: seconds.map { $0 * 1000 })
     }
 
     private func refuse(_ error: HTTPError, _ channel: inout Channel, on reactor: Reactor) {
@@ -112,27 +144,58 @@ final class HTTPConnection: Connection {
         phase = .answering
         keepsAlive = false
         serial += 1
-        answer(HTTPAnswer(status: error.status, errorName: "IotHubFormatError", message: error.description), to: serial, on: reactor)
+        let form = body ?? RequestBody(limit: 0)
+        answer(form.refusal(status: error.status, error.description), to: serial, on: reactor)
     }
 
     // Answers
 
-    /// Answers request number `serial`, unless it is over already.
+    /// Answers request number `serial`, unless it is over already. What is missing of its body is not waited for.
     func answer(_ answer: HTTPAnswer, to serial: Int, on reactor: Reactor) {
-        guard serial == self.serial, case .answering = phase else { return }
+        guard serial == self.serial, sending == nil else { return }
+        switch phase {
+        case .head: return
+        case .body:
+            keepsAlive = false
+            phase = .answering
+        case .answering: break
+        }
+        dropBody()
         stream = nil
         var head = HTTPResponseHead(status: answer.status, headers: answer.headers)
         head.headers.add("Date", Desk.of(reactor)?.httpDate() ?? HTTPDate.text(Clock.unixSeconds))
         head.headers.add("x-ms-request-id", Self.requestID())
         if !keepsAlive { head.headers.add("Connection", "close") }
         send(on: reactor) { output in
-            if answersHead {
-                head.headers["Content-Length"] = String(answer.body.count)
+            if answersHead || answer.part != nil {
+                head.headers["Content-Length"] = String(answer.part?.range.count ?? answer.body.count)
                 head.encode(into: &output)
             } else {
                 head.encode(body: answer.body.span.bytes, into: &output)
             }
         }
+        if let part = answer.part, !answersHead, !part.range.isEmpty {
+            sending = BlobSending(part, at: core.uploads)
+            sent(on: reactor)
+        } else {
+            endAnswer(on: reactor)
+        }
+    }
+
+    /// A part of a file has been handed on to be sent; the next one follows.
+    func sent(on reactor: Reactor) {
+        guard let sending else { return }
+        guard sending.isDone else {
+            reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
+            return sending.proceed(self, reactor)
+        }
+        self.sending = nil
+        endAnswer(on: reactor)
+    }
+
+    override func drained(on reactor: Reactor) { sending?.proceed(self, reactor) }
+
+    private func endAnswer(on reactor: Reactor) {
         guard keepsAlive, !reactor.isDraining else { return finishLingering(on: reactor) }
         phase = .head
         reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
@@ -228,19 +291,19 @@ final class HTTPConnection: Connection {
     override func expired(on reactor: Reactor) {
         switch phase {
         case .head where !hasBegun: finish(on: reactor)
-        case .answering: break
+        case .answering: if sending != nil { abort(on: reactor) }  // it takes nothing
         default:
             phase = .answering
             keepsAlive = false
-            answer(
-                HTTPAnswer(status: 408, errorName: "RequestTimeout", message: "the request did not arrive in time"), to: serial, on: reactor
-            )
+            let form = body ?? RequestBody(limit: 0)
+            answer(form.refusal(status: 408, "the request did not arrive in time"), to: serial, on: reactor)
         }
     }
 
     override func drain(on reactor: Reactor) {
         keepsAlive = false
         if case .answering = phase { return }
+        if body?.pieceSeconds != nil { return }  // a file that is coming may come whole
         finish(on: reactor)
     }
 
@@ -248,10 +311,16 @@ final class HTTPConnection: Connection {
         if case .failed(let error) = reason, serial == 0 {
             Log.info("connection-failed", ["peer": peer?.description ?? "", "reason": error.description])
         }
+        dropBody()
         if let stream {
             self.stream = nil
             stream.handle(.requesterGone, on: reactor)
         }
+    }
+
+    private func dropBody() {
+        body?.abandon()
+        body = nil
     }
 }
 

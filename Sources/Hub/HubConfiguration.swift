@@ -1,3 +1,4 @@
+import Blobs
 import Console
 import Glibc
 import LinuxIO
@@ -24,6 +25,8 @@ package struct HubConfiguration: Sendable, Equatable {
         .init("stream-rate", .rate), .init("device-rate", .rate), .init("total-rate", .rate), .init("request-bytes", .bytes),
         .init("packet-bytes", .bytes), .init("handshake-seconds", .seconds), .init("idle-seconds", .seconds),
         .init("telemetry-partitions", .integer(1...32)), .init("telemetry-seconds", .seconds), .init("telemetry-bytes", .bytes),
+        .init("upload-file-bytes", .bytes), .init("upload-device-bytes", .bytes), .init("upload-total-bytes", .bytes),
+        .init("upload-notifications", .boolean),
     ])
 
     /// Reads `path` if there is one, then lays the options over it.
@@ -63,6 +66,10 @@ package struct HubConfiguration: Sendable, Equatable {
         limits.packetBytes = top?.bytes("packet-bytes") ?? limits.packetBytes
         limits.handshakeSeconds = top?.seconds("handshake-seconds") ?? limits.handshakeSeconds
         limits.idleSeconds = top?.seconds("idle-seconds") ?? limits.idleSeconds
+        limits.uploads.fileBytes = top?.bytes("upload-file-bytes") ?? limits.uploads.fileBytes
+        limits.uploads.deviceBytes = top?.bytes("upload-device-bytes") ?? limits.uploads.deviceBytes
+        limits.uploads.totalBytes = top?.bytes("upload-total-bytes") ?? limits.uploads.totalBytes
+        limits.notifiesOfUploads = top?.boolean("upload-notifications") ?? limits.notifiesOfUploads
         return HubConfiguration(
             names: names.isEmpty ? [Self.machineName] : names, https: try addresses("https", 443), mqtts: try addresses("mqtts", 8883),
             certificatePath: arguments.text("tls-cert") ?? top?.text("tls-cert"),
@@ -95,6 +102,10 @@ package struct HubLimits: Sendable, Equatable {
     /// The body of a REST request, and a packet of MQTT.
     package var requestBytes = 1 << 20
     package var packetBytes = MQTTPacket.defaultLimit
+    /// What the files of devices may take.
+    package var uploads = BlobLimits()
+    /// Whether services hear of files that have come.
+    package var notifiesOfUploads = true
     /// From accept to the end of the handshake and of the first head or CONNECT.
     package var handshakeSeconds = 20
     /// An HTTP connection without a request.

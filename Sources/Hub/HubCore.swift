@@ -19,9 +19,11 @@ final class HubCore: Sendable {
     let queries: QueryDesk
     /// Reading of the telemetry log.
     let telemetryReading: Worker
+    /// Files of devices.
+    let uploads: UploadDesk
     let directory = Directory()
     let locks = MessageLocks()
-    let feedback = FeedbackLocks()
+    let feedback = BatchLocks(), fileNotices = BatchLocks()
     let tickets = TLSTicketKeys()
     /// The worker reactors, in order; a stream's home is an index here.
     let mailboxes: [Mailbox]
@@ -39,9 +41,7 @@ final class HubCore: Sendable {
 
     init(
         registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, files: Worker, queries: QueryDesk, telemetryReading: Worker,
-        mailboxes: [Mailbox],
-        configuration: HubConfiguration,
-        context: TLSContext, httpsPort: UInt16
+        uploads: UploadDesk, mailboxes: [Mailbox], configuration: HubConfiguration, context: TLSContext, httpsPort: UInt16
     ) {
         self.registry = registry
         self.writer = writer
@@ -50,6 +50,7 @@ final class HubCore: Sendable {
         self.files = files
         self.queries = queries
         self.telemetryReading = telemetryReading
+        self.uploads = uploads
         self.mailboxes = mailboxes
         settings = Mutex(Settings(configuration: configuration, context: context, httpsPort: httpsPort))
         allotments = Allotments(configuration.limits)

@@ -1,3 +1,4 @@
+import Blobs
 import Connections
 import Console
 import Glibc
@@ -15,7 +16,7 @@ final class HubServer {
     private let desks: Desks
     private let threads: [LinuxIO.Thread]
     private var httpsAddresses: [SocketAddress] = [], mqttsAddresses: [SocketAddress] = []
-    private var statusTimer: Timer?
+    private var statusTimer: Timer?, sweepTimer: Timer?
     private var certificateStamps: [FileStamp?] = []
 
     /// Binds every address before anything is served; a failure leaves nothing running.
@@ -25,6 +26,8 @@ final class HubServer {
     ) throws(Failure) {
         let https = try configuration.https.map { address throws(Failure) in try Self.bind(address, "https") }
         let mqtts = try configuration.mqtts.map { address throws(Failure) in try Self.bind(address, "mqtts") }
+        let uploadKey: SymmetricKey
+        do throws(RegistryError) { uploadKey = try registry.uploadKey() } catch { throw .store(error) }
         do throws(SystemError) {
             var mailboxes: [Mailbox] = [], threads: [LinuxIO.Thread] = []
             for _ in 0..<configuration.workers {
@@ -38,9 +41,8 @@ final class HubServer {
             core = HubCore(
                 registry: registry, writer: writer, telemetry: telemetry, files: try Worker(), queries: try QueryDesk(),
                 telemetryReading: try Worker(threads: 2),
-                mailboxes: mailboxes,
-                configuration: configuration,
-                context: context, httpsPort: httpsAddresses.first?.port ?? 443)
+                uploads: try UploadDesk(BlobDirectory(registry.paths.uploads), key: uploadKey), mailboxes: mailboxes,
+                configuration: configuration, context: context, httpsPort: httpsAddresses.first?.port ?? 443)
             desks = try Desks(core: core)
         } catch {
             throw .system("cannot start threads: \(error)")
@@ -102,6 +104,7 @@ final class HubServer {
         core.files.finish()
         core.queries.finish()
         core.telemetryReading.finish()
+        core.uploads.finish()
         desks.finish()
         Files.remove(core.paths.hubStatus)
         if let failure { throw failure }
@@ -133,6 +136,12 @@ final class HubServer {
             timer.set(inMilliseconds: 5000, on: reactor)
         }
         statusTimer?.set(inMilliseconds: 5000, on: reactor)
+        core.uploads.prepare()
+        sweepTimer = Timer(on: reactor) { timer, reactor in
+            core.uploads.sweep()
+            timer.set(inMilliseconds: 600_000, on: reactor)
+        }
+        sweepTimer?.set(inMilliseconds: 600_000, on: reactor)
         writeStatus()
         let https = httpsAddresses.map(\.description).joined(separator: ","),
             mqtts = mqttsAddresses.map(\.description).joined(separator: ",")

@@ -69,8 +69,8 @@ final class MessageLocks: Sendable {
     }
 }
 
-/// Batches of feedback that somebody has fetched and not yet dealt with (service-rest 12).
-final class FeedbackLocks: Sendable {
+/// Batches of feedback, or of notifications of files, that somebody has fetched and not yet dealt with (service-rest 12).
+final class BatchLocks: Sendable {
     /// Records in one batch at most, and how long it is held.
     static let mostRecords = 64
     private static let seconds: Int64 = 60
@@ -78,12 +78,15 @@ final class FeedbackLocks: Sendable {
     private let batches: Mutex<[String: (records: [UInt64], end: Int64)]> = Mutex([:])
 
     /// Locks a batch of what is free; nil when nothing is.
-    func take(from registry: Registry, now: Int64 = Clock.unixSeconds) throws(RegistryError) -> (token: String, records: [JSONValue])? {
+    /// - Parameter read: finds so many records at most, of those that nobody holds.
+    func take(
+        now: Int64 = Clock.unixSeconds, _ read: (Int, (UInt64) -> Bool) throws(RegistryError) -> [MessageFeedback]
+    ) throws(RegistryError) -> (token: String, records: [JSONValue])? {
         let held = batches.withLock { batches in
             batches = batches.filter { $0.value.end > now }
             return Set(batches.values.flatMap(\.records))
         }
-        let found = try registry.feedback(limit: Self.mostRecords) { !held.contains($0) }
+        let found = try read(Self.mostRecords) { !held.contains($0) }
         guard !found.isEmpty else { return nil }
         let token = Hex.encode([UInt8].random(count: 16))
         batches.withLock { $0[token] = (found.map(\.sequence), now &+ Self.seconds) }

@@ -9,7 +9,7 @@ extension ServiceRequest {
 
     /// Lets the device itself in, by its token or its certificate, or a policy with DeviceConnect.
     @discardableResult
-    private func authorize(device name: ClientIdentity) throws(Problem) -> DevicePrincipal {
+    func authorize(device name: ClientIdentity) throws(Problem) -> DevicePrincipal {
         let principal: DevicePrincipal
         do throws(Refusal) {
             principal = try core.authenticate(name, token: head.headers["Authorization"], chain: connection.chain)

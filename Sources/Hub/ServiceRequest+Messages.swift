@@ -27,7 +27,9 @@ extension ServiceRequest {
     func feedback() throws(Problem) -> HTTPAnswer? {
         try methods("GET")
         try authorize(.serviceConnect)
-        let batch = try reading { () throws(RegistryError) in try core.feedback.take(from: registry) }
+        let batch = try reading { () throws(RegistryError) in
+            try core.feedback.take { limit, isFree throws(RegistryError) in try registry.feedback(limit: limit, where: isFree) }
+        }
         guard let batch else { return HTTPAnswer(status: 204) }
         return HTTPAnswer(json: .array(batch.records), etag: batch.token)
     }

@@ -48,6 +48,8 @@ struct ServiceRequest {
         case ("devices", 6) where segments[2] == "modules" && segments[4] == "messages" && segments[5] == "events":
             return try receiveTelemetry(from: try name(segments[1], segments[3]))
         case ("devices", 4...6) where segments[2] == "messages" && segments[3] == "deviceBound": return try deviceBound(segments)
+        case ("devices", 3) where segments[2] == "files": return try beginUpload(of: segments[1])
+        case ("devices", 4) where segments[2] == "files" && segments[3] == "notifications": return try endUpload(of: segments[1])
         case ("devices", 3) where segments[2] == "commands": return try purgeMessages(of: try name(segments[1]).deviceID)
         case ("messages", 3) where segments[1] == "serviceBound" && segments[2] == "feedback": return try feedback()
         case ("messages", 4) where segments[1] == "serviceBound" && segments[2] == "feedback":
@@ -55,6 +57,13 @@ struct ServiceRequest {
         case ("messages", 5) where segments[1] == "serviceBound" && segments[2] == "feedback" && segments[4] == "abandon":
             return try settleFeedback(segments[3], abandons: true)
         case ("telemetry", 1...): return try telemetry(Array(segments.dropFirst()))
+        case ("messages", 3...5) where segments[1] == "serviceBound" && segments[2] == "filenotifications":
+            switch segments.count {
+            case 3: return try fileNotices()
+            case 4: return try settleFileNotices(segments[3], abandons: false)
+            case _ where segments[4] == "abandon": return try settleFileNotices(segments[3], abandons: true)
+            default: throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "no such resource"))
+            }
         case ("statistics", 2): return try statistics(segments[1])
         case ("twins", 2): return try twin(try name(segments[1]))
         case ("twins", 4) where segments[2] == "modules": return try twin(try name(segments[1], segments[3]))
@@ -160,8 +169,16 @@ struct ServiceRequest {
 
     /// Hands a command to the writer; the answer follows its commit. Always nil, so that a route can return it.
     func commit(_ command: RegistryCommand, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer) -> HTTPAnswer? {
-        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox, core = self.core
-        registry.submit(command, to: core.writer) { result in
+        connection.commit(command, on: reactor, answer)
+        return nil
+    }
+}
+
+extension HTTPConnection {
+    /// Hands a command to the writer and answers the request after its commit.
+    func commit(_ command: RegistryCommand, on reactor: Reactor, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer) {
+        let token = self.token, serial = self.serial, mailbox = reactor.mailbox, core = self.core
+        core.registry.submit(command, to: core.writer) { result in
             let made: HTTPAnswer =
                 switch result {
                 case .success(let outcome): answer(outcome)
@@ -170,6 +187,5 @@ struct ServiceRequest {
             core.lookForChanges()
             mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(made, to: serial, on: reactor) }
         }
-        return nil
     }
 }

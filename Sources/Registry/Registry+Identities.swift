@@ -85,7 +85,7 @@ extension Registry {
         if name.moduleID == nil { try dropMessages(of: name.deviceID, in: transaction) }
         try stored { () throws(StoreError) in
             if name.moduleID == nil {
-                for table in [Table.modules, .twins, .sessions] { try transaction.deleteAll(table, prefix: "\(name.deviceID)\0") }
+                for table in [Table.modules, .twins, .sessions, .uploads] { try transaction.deleteAll(table, prefix: "\(name.deviceID)\0") }
                 try transaction.delete(.quotas, name.deviceID)
                 try countDisabled(from: existing, to: nil, in: transaction)
                 try countChildren(from: existing, to: nil, in: transaction)

@@ -34,6 +34,12 @@ package enum RegistryCommand: Sendable {
     case expireMessages(limit: Int)
     /// Somebody has read this feedback.
     case removeFeedback([UInt64])
+    /// A device has been given a link to upload a file by.
+    case beginUpload(PendingUpload, device: String)
+    /// An upload has ended; services hear of the file, if there is one.
+    case endUpload(correlationID: String, device: String, FileArrival?)
+    /// Somebody has read these notifications of files.
+    case removeFileNotices([UInt64])
     /// The model that a device announces.
     case setModel(ClientIdentity, String)
     case job(JobCommand)
@@ -121,6 +127,15 @@ extension Registry {
         case .expireMessages(let limit): return .removed(try expire(in: transaction, now: now, limit: limit))
         case .removeFeedback(let sequences):
             try removeFeedback(sequences, in: transaction)
+            return .done
+        case .beginUpload(let upload, let device):
+            try beginUpload(upload, of: device, in: transaction, now: now)
+            return .done
+        case .endUpload(let correlationID, let device, let arrival):
+            try endUpload(correlationID, of: device, arrival, in: transaction, now: now)
+            return .done
+        case .removeFileNotices(let numbers):
+            try removeFileNotices(numbers, in: transaction)
             return .done
         case .setModel(let name, let model):
             try setModel(name, model, in: transaction)

@@ -30,6 +30,12 @@ package enum RegistryError: Error, Equatable, Sendable {
     case configurationNotFound(String)
     case configurationAlreadyExists(String)
     case tooManyConfigurations
+    case tooManyUploads(device: String)
+    case correlationInvalid
+    case uploadExpired
+    case uploadNotFound
+    /// An upload is said to have gone well, and there is no file.
+    case noUploadedFile
     /// The files failed, not the request.
     case store(StoreError)
 
@@ -60,6 +66,11 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .messageTooLarge: 413001
         case .queueFull: 403004
         case .lockLost: 412002
+        case .tooManyUploads: 403006
+        case .correlationInvalid: 400015
+        case .uploadExpired: 400016
+        case .noUploadedFile: 400020
+        case .uploadNotFound: 404901
         case .store(.diskFull), .store(.mapFull): 503001
         case .store: 500001
         }
@@ -101,6 +112,11 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .messageTooLarge: "MessageTooLarge"
         case .queueFull: "DeviceMaximumQueueDepthExceeded"
         case .lockLost: "DeviceMessageLockLost"
+        case .tooManyUploads: "DeviceMaximumActiveFileUploadLimitExceeded"
+        case .correlationInvalid: "InvalidFileUploadCorrelationId"
+        case .uploadExpired: "ExpiredFileUploadCorrelationId"
+        case .noUploadedFile: "InvalidStorageEndpointOrBlob"
+        case .uploadNotFound: "FileUploadNotFound"
         case .store(.diskFull), .store(.mapFull): "ServiceUnavailable"
         case .store: "ServerError"
         }
@@ -128,6 +144,11 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .configurationNotFound(let id): "no configuration \(id)"
         case .configurationAlreadyExists(let id): "configuration \(id) already exists"
         case .tooManyConfigurations: "there are \(Registry.mostConfigurations) configurations, the most that there may be"
+        case .tooManyUploads(let device): "device \(device) has \(Registry.mostUploads) uploads pending, the most that it may have"
+        case .correlationInvalid: "correlationId is none that this hub gives"
+        case .uploadExpired: "the upload was not reported before its link was over"
+        case .noUploadedFile: "the upload is said to have gone well, but there is no such file"
+        case .uploadNotFound: "no upload with this correlationId is pending"
         case .preconditionFailed: "the etag differs: somebody else changed it meanwhile"
         case .tooManyModules(let device): "device \(device) has \(Registry.mostModules) modules, the most that a device may have"
         case .store(.diskFull), .store(.mapFull): "the hub has no room left"

@@ -17,6 +17,8 @@ package struct RuntimePaths: Equatable, Sendable {
     package var telemetry: String { "\(state)/telemetry" }
     /// Files of import and export jobs.
     package var transfer: String { "\(state)/transfer" }
+    /// Files that devices have uploaded.
+    package var uploads: String { "\(state)/uploads" }
     /// A fifo: a tool that changed something writes a byte.
     package var bell: String { "\(run)/bell" }
     /// What the hub is doing, rewritten as a whole.

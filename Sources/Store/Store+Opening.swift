@@ -19,7 +19,7 @@ extension Store {
     }
 
     /// The schema that this release writes.
-    package static let schema: UInt32 = 5
+    package static let schema: UInt32 = 6
 
     /// Opens the registry of a state directory, one time per process and path.
     ///

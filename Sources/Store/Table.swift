@@ -7,7 +7,7 @@
 ///     twins      deviceId [NUL moduleId]          twin record, JSON
 ///     policies   name                             policy, JSON
 ///     sessions   deviceId [NUL moduleId]          MQTT session, JSON
-///     facts      name                             what the hub tells the tools, JSON
+///     facts      name                             what the hub tells the tools or keeps for itself, JSON
 ///     quotas     deviceId                         quota, JSON
 ///     messages   deviceId NUL number              a message in the device's queue, see `QueuedMessage`; numbers as 16 hex digits
 ///     expiries   time NUL deviceId NUL number     nothing: which message is over next
@@ -16,11 +16,13 @@
 ///     outcomes   jobId NUL deviceId [NUL moduleId]  what became of a job at a device, JSON
 ///     transfers  jobId                            import or export job, JSON
 ///     configurations  id, or id NUL number once removed  configuration, JSON
+///     uploads    deviceId NUL correlationId       an upload that has begun, JSON
+///     filenotices  number                         a file that has come, JSON
 ///     notices    sequence of the change           see `Snapshot.notice`
 ///     changes    sequence, 8 bytes big-endian     see `Change`
 package enum Table: Int, CaseIterable, Sendable {
     case meta, devices, modules, twins, policies, sessions, facts, quotas, messages, expiries, feedback
-    case jobs, outcomes, transfers, configurations, notices, changes
+    case jobs, outcomes, transfers, configurations, uploads, fileNotices, notices, changes
 
     /// The table's name in the file.
     var name: String {
@@ -40,6 +42,8 @@ package enum Table: Int, CaseIterable, Sendable {
         case .outcomes: "outcomes"
         case .transfers: "transfers"
         case .configurations: "configurations"
+        case .uploads: "uploads"
+        case .fileNotices: "filenotices"
         case .notices: "notices"
         case .changes: "changes"
         }
