@@ -14,7 +14,7 @@ package struct ConfigurationContent: Equatable, Sendable {
     /// As it was given.
     let json: JSONValue
     /// Desired properties, by module for `edgeModules`, else under the empty name.
-    let desired: [String: JSONObject]
+    package let desired: [String: JSONObject]
     /// An Edge deployment that only adds to another.
     let isLayered: Bool
 
@@ -94,7 +94,7 @@ package struct ConfigurationContent: Equatable, Sendable {
 
     /// The patch after which what one content wrote is gone, but for what another writes in its place. An object that would be left
     /// empty goes too; what others have added to it stays.
-    static func removal(of old: JSONObject, butNot new: JSONObject, from current: JSONObject) -> JSONObject {
+    package static func removal(of old: JSONObject, butNot new: JSONObject, from current: JSONObject) -> JSONObject {
         var patch = JSONObject()
         for (key, value) in old {
             guard let found = current[key] else { continue }

@@ -6,9 +6,12 @@ package struct DigitalTwin: Sendable {
     private let twin: Twin
     private let id: String
 
-    package init(_ document: TwinDocument) {
-        twin = document.twin
-        id = document.identity.name.deviceID
+    package init(_ document: TwinDocument) { self.init(document.twin, id: document.identity.name.deviceID) }
+
+    /// - Parameter id: the device's.
+    package init(_ twin: Twin, id: String) {
+        self.twin = twin
+        self.id = id
     }
 
     /// The digital twin's document.

@@ -129,7 +129,8 @@ extension Job {
         return document
     }
 
-    var record: [UInt8] {
+    /// The record in the store.
+    package var record: [UInt8] {
         var record = json
         record["hub"] = JSONValue.object(of: [
             "began": beganTime.map { .string($0.description) }, "listedTo": listedTo.map { .string($0) }, "isListed": .bool(isListed),
@@ -139,7 +140,7 @@ extension Job {
     }
 
     /// Nil when the record is none.
-    init?(record: RawSpan) {
+    package init?(record: RawSpan) {
         guard let json = try? JSONValue.parse(record), let id = json["jobId"]?.string,
             let kind = json["type"]?.string.flatMap({ Kind(rawValue: $0) }), let order = json[kind.member],
             let work = try? Work(kind, order), let condition = json["queryCondition"]?.string,

@@ -121,7 +121,7 @@ extension Transfer {
     }
 
     /// Nil when the record is none.
-    init?(record: RawSpan) {
+    package init?(record: RawSpan) {
         guard let json = try? JSONValue.parse(record), let id = json["jobId"]?.string,
             let kind = json["type"]?.string.flatMap({ Kind(rawValue: $0) }),
             let start = json["startTimeUtc"]?.string.flatMap({ Timestamp(parsing: $0) }),

@@ -162,14 +162,15 @@ package struct TwinConfiguration: Equatable, Sendable {
         }
     }
 
-    var record: [UInt8] {
+    /// The record in the store.
+    package var record: [UInt8] {
         var record = json
         record["number"] = .integer(Int64(clamping: number))
         return record.bytes()
     }
 
     /// Nil when the record is none.
-    init?(record: RawSpan) {
+    package init?(record: RawSpan) {
         guard let json = try? JSONValue.parse(record), let id = json["id"]?.string, let number = json["number"]?.integer,
             let etag = json["etag"]?.string, let created = json["createdTimeUtc"]?.string.flatMap({ Timestamp(parsing: $0) }),
             let updated = json["lastUpdatedTimeUtc"]?.string.flatMap({ Timestamp(parsing: $0) }),
