@@ -36,7 +36,9 @@ extension Registry {
             } catch {
                 if case .store = error { throw error }
                 // Its content is too much for this twin: it stays as it was, and the configuration is only meant for it.
-                numbers = twin.appliedConfigurations
+                // Of several modules some may have theirs: what is taken back later is both.
+                let old = twin.appliedConfigurations
+                numbers = name.moduleID == ConfigurationContent.agent ? old + numbers.filter { !old.contains($0) } : old
                 for (id, _) in shown { shown[id] = ["status": "Targeted"] }
             }
         }
@@ -130,7 +132,11 @@ extension Registry {
     ) throws(RegistryError) {
         guard let (verdict, twin) = try verdict(on: name, set, in: transaction) else { return }
         for configuration in verdict.targeted { survey.targeted[configuration.number, default: 0] += 1 }
-        for configuration in verdict.applied { survey.applied[configuration.number, default: 0] += 1 }
+        // One that should stand in the twin and is only meant for it had no room there, or comes to stand there just now.
+        for configuration in verdict.applied
+        where verdict.agrees(with: twin) || twin.configurations[configuration.id]?["status"]?.string != "Targeted" {
+            survey.applied[configuration.number, default: 0] += 1
+        }
         if !verdict.agrees(with: twin) { survey.names.append(name) }
         if name.moduleID == nil, set.concerns(.edgeModules), try find(name, in: transaction)?.isEdge == true,
             let agent = ClientIdentity(deviceID: name.deviceID, moduleID: ConfigurationContent.agent)

@@ -71,6 +71,10 @@ import Wire
         try hub.put(id("full")) { $0.desired = (["a": long, "b": "y"] as JSONValue).object }
         _ = try put(hub, try make("large", ["deviceContent": .object(content)]))
         try settle(hub)
+        var survey = Registry.ConfigurationSurvey()
+        let set = try hub.registry.configurations()
+        try hub.registry.survey(&survey, set)
+        #expect(survey.targeted == [1: 1] && survey.applied.isEmpty && survey.next == nil)
         let twin = try hub.registry.twin(id("full")).twin
         #expect(twin.desired.version == 1 && twin.configurations == (["large": ["status": "Targeted"]] as JSONValue).object)
     }
