@@ -26,6 +26,7 @@ final class BlobReception: RequestBody {
     }
 
     override var isFull: Bool { arrived.count >= 2 * Self.piece }
+    override var mayBeDropped: Bool { true }
     override var pieceSeconds: Int? { idleSeconds }
 
     override func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {

@@ -25,7 +25,8 @@ final class HTTPConnection: Connection {
     private var keepsAlive = true
     private var answersHead = false
     private var hasBegun = false  // the first byte of a head has come
-    private var hasUpgraded = false
+    /// It is something else from now on.
+    var hasUpgraded = false
     /// Grows with each request, so that a late answer cannot be taken for another request's.
     private(set) var serial = 0
     /// The stream whose opening is being answered.
@@ -81,7 +82,7 @@ final class HTTPConnection: Connection {
                     used += consumed
                     isWhole = isFinished
                 } catch {
-                    refuse(error, &channel, on: reactor)
+                    if body.isAnswered { finishLingering(on: reactor) } else { refuse(error, &channel, on: reactor) }
                     return bytes.byteCount
                 }
                 phase = isWhole ? .answering : .body(decoder)
@@ -108,8 +109,11 @@ final class HTTPConnection: Connection {
         switch file.begin() {
         case .body(let body): try take(body, of: head, on: reactor)
         case .answer(let answer):
-            phase = .answering
-            if try head.headers.framing(minorVersion: head.minorVersion) != .none { keepsAlive = false }  // what comes is not looked at
+            let decoder = try HTTPBodyDecoder.forRequest(head, limit: .max)
+            // A client that waits to be told so sends no body now, or does so nevertheless.
+            if head.expectsContinue, !decoder.isFinished { keepsAlive = false }
+            if !decoder.isFinished, !head.expectsContinue { body = DroppedBody() }
+            phase = body == nil ? .answering : .body(decoder)
             self.answer(answer, to: serial, on: reactor)
         case .later:
             phase = .answering
@@ -150,14 +154,19 @@ final class HTTPConnection: Connection {
 
     // Answers
 
-    /// Answers request number `serial`, unless it is over already. What is missing of its body is not waited for.
+    /// Answers request number `serial`, unless it is over already. What is missing of its body is read over where that is worth while.
     func answer(_ answer: HTTPAnswer, to serial: Int, on reactor: Reactor) {
         guard serial == self.serial, sending == nil else { return }
+        var isRestDropped = false
         switch phase {
         case .head: return
         case .body:
-            keepsAlive = false
-            phase = .answering
+            guard let body, !body.isAnswered else { return }
+            isRestDropped = body.mayBeDropped
+            if !isRestDropped {
+                keepsAlive = false
+                phase = .answering
+            }
         case .answering: break
         }
         dropBody()
@@ -177,6 +186,12 @@ final class HTTPConnection: Connection {
         if let part = answer.part, !answersHead, !part.range.isEmpty {
             sending = BlobSending(part, at: core.uploads)
             sent(on: reactor)
+        } else if isRestDropped {
+            let rest = DroppedBody()
+            rest.isAnswered = true
+            body = rest
+            setBodyDeadline(of: rest, isWhole: false, on: reactor)
+            resume(on: reactor)
         } else {
             endAnswer(on: reactor)
         }
@@ -195,7 +210,9 @@ final class HTTPConnection: Connection {
 
     override func drained(on reactor: Reactor) { sending?.proceed(self, reactor) }
 
-    private func endAnswer(on reactor: Reactor) {
+    /// Goes on to the next request.
+    func endAnswer(on reactor: Reactor) {
+        body = nil
         guard keepsAlive, !reactor.isDraining else { return finishLingering(on: reactor) }
         phase = .head
         reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
@@ -223,57 +240,6 @@ final class HTTPConnection: Connection {
         answer(HTTPAnswer(verdict, acceptance: acceptance, patience: stream.order.patience), to: serial, on: reactor)
     }
 
-    // Upgrades
-
-    /// Turns the connection into something else; false for an ordinary request.
-    private func upgrade(_ head: HTTPRequestHead, _ channel: inout Channel, on reactor: Reactor) throws(HTTPError) -> Bool {
-        let path = head.path
-        let isDevice = path == "/$iothub/websocket" || path == "/%24iothub/websocket" || path == "/%24iothub%2Fwebsocket"
-        guard isDevice || path.hasPrefix(LegPath.prefix) else { return false }
-        let wanted: LegUpgrade
-        switch LegUpgrade.asked(by: head) {
-        case .failure(let refused): return refuseUpgrade(refused.status, &channel, on: reactor)
-        case .success(let upgrade): wanted = upgrade
-        }
-        let core = self.core
-        if isDevice {
-            guard case .webSocket(let offer) = wanted,
-                let subprotocol = offer.subprotocols.first(where: { ASCII.equalIgnoringCase($0, "mqtt") })
-            else {
-                return refuseUpgrade(400, &channel, on: reactor)
-            }
-            let authority = core.authority(of: head)
-            hasUpgraded = true
-            channel.move(to: reactor.mailbox) { channel, reactor in
-                var response = WebSocketHandshake.answer(to: offer, subprotocol: subprotocol)
-                response.headers.add("Date", HTTPDate.text(Clock.unixSeconds))
-                var channel = channel
-                response.encode(into: &channel.output)
-                return DeviceConnection(channel, core: core, framing: .webSocket, authority: authority)
-            }
-            return true
-        }
-        guard let leg = LegPath(path), leg.stream.home < core.mailboxes.count else { return refuseUpgrade(404, &channel, on: reactor) }
-        let authorization = head.headers["Authorization"]
-        hasUpgraded = true
-        channel.move(to: core.mailboxes[leg.stream.home]) { channel, reactor in
-            guard let desk = Desk.of(reactor) else { return Connection(channel) }
-            return desk.admit(channel, path: leg, authorization: authorization, upgrade: wanted, on: reactor)
-        }
-        return true
-    }
-
-    private func refuseUpgrade(_ status: Int, _ channel: inout Channel, on reactor: Reactor) -> Bool {
-        hasUpgraded = true
-        send(on: reactor) { output in
-            var response = WebSocketHandshake.refusal(status: status)
-            response.headers.add("Date", HTTPDate.text(Clock.unixSeconds))
-            response.encode(into: &output)
-        }
-        finishLingering(on: reactor)
-        return true
-    }
-
     // The end
 
     override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
@@ -292,6 +258,7 @@ final class HTTPConnection: Connection {
         switch phase {
         case .head where !hasBegun: finish(on: reactor)
         case .answering: if sending != nil { abort(on: reactor) }  // it takes nothing
+        case .body where body?.isAnswered == true: finishLingering(on: reactor)
         default:
             phase = .answering
             keepsAlive = false
@@ -321,14 +288,5 @@ final class HTTPConnection: Connection {
     private func dropBody() {
         body?.abandon()
         body = nil
-    }
-}
-
-extension HubCore {
-    /// Host and port by which a request reached the hub, for URLs that go back the same way. A name that is not the hub's
-    /// gives way to its first.
-    func authority(of head: HTTPRequestHead) -> HostPort {
-        guard let host = head.host, answers(to: host.host) else { return HostPort(host: names.first ?? "localhost", port: httpsPort) }
-        return HostPort(host: host.host, port: host.port ?? 443)
     }
 }

@@ -16,6 +16,12 @@ class RequestBody {
     /// Seconds in which the next piece has to come; nil: the whole has to come in a time that the connection knows.
     var pieceSeconds: Int? { nil }
 
+    /// Whether what is left of it is read over once the request has its answer: a client that sends all of it before it reads the answer
+    /// would otherwise see the connection break.
+    var mayBeDropped: Bool { false }
+    /// Whether the request has its answer.
+    final var isAnswered = false
+
     /// More has come, or all of it.
     func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {}
     /// No more will come: the connection is gone, or the request was refused.
@@ -41,5 +47,22 @@ class CollectedBody: RequestBody {
         let content = arrived.toArray(), serial = connection.serial
         arrived = ByteQueue()
         if let answer = whole(content) { connection.answer(answer, to: serial, on: reactor) }
+    }
+}
+
+/// What comes of a body after its request was refused: read over, up to a limit.
+final class DroppedBody: RequestBody {
+    /// As much as the storage service's clients send in one request, unless told otherwise.
+    private static let most = 64 << 20
+    private var count = 0
+
+    init() { super.init(limit: .max) }
+
+    override var mayBeDropped: Bool { true }
+
+    override func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {
+        count += arrived.count
+        arrived.removeAll()
+        if isWhole { connection.endAnswer(on: reactor) } else if count > Self.most { connection.finishLingering(on: reactor) }
     }
 }

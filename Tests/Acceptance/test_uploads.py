@@ -534,6 +534,38 @@ def test_memory_stays_small_and_others_are_served(new_hub):
     assert highest - before < 8 << 20, f"{highest - before} bytes more"
 
 
+def test_a_refused_body_is_read_over_and_the_connection_goes_on(new_hub, tmp_path):
+    hub = configured(new_hub, tmp_path, upload_file_bytes="8MB", upload_device_bytes="1MB")
+    link = begin(hub, hub.create())
+    head = f"PUT %s HTTP/1.1\r\nHost: {hub.name}\r\nx-ms-blob-type: BlockBlob\r\n"
+    with hub.connect() as connection:
+        for target, size, status in ((link.path, 3 << 20, 403), (link.target(), 9 << 20, 413), (link.target(), 5 << 20, 413), (link.target(), 5, 201),
+                                     (link.target(query=link.query[:-3]), 7, 403), (link.target("&comp=lease"), 1, 400), (link.target(), 0, 201)):
+            connection.send(head % target + f"Content-Length: {size}\r\n\r\n")
+            connection.send(bytes(size))
+            assert connection.response().status == status
+        connection.send(head % link.target() + "Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(200):
+            connection.send(b"4000\r\n" + bytes(0x4000) + b"\r\n")
+        connection.send(b"0\r\n\r\n")
+        assert connection.response().status == 413
+        assert connection.exchange("GET", link.target()).body == b""
+        connection.send(head % link.path + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense")
+        assert connection.response().status == 403
+        assert connection.ended() == b""
+    with hub.connect() as connection:
+        connection.send(head % link.path + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        answer = connection.response()
+        assert answer.status == 403 and answer.header("Connection") == "close"
+        assert connection.ended() == b""
+    with hub.connect() as connection:  # and no more of it than a client sends at once
+        connection.send(head % link.path + f"Content-Length: {1 << 40}\r\n\r\n")
+        assert connection.response().status == 403
+        with pytest.raises(OSError):
+            for _ in range(1000):
+                connection.send(bytes(1 << 20))
+
+
 def test_too_many_at_once_are_told_to_wait(hub):
     device = hub.create()
     link = begin(hub, device)
