@@ -61,24 +61,11 @@ extension ServiceRequest {
         return nil
     }
 
-    /// `GET /messages/serviceBound/filenotifications`: a batch, held for a while.
-    func fileNotices() throws(Problem) -> HTTPAnswer? {
-        try methods("GET")
-        try authorize(.serviceConnect)
-        let batch = try reading { () throws(RegistryError) in
-            try core.fileNotices.take { limit, isFree throws(RegistryError) in try registry.fileNotices(limit: limit, where: isFree) }
-        }
-        guard let batch else { return HTTPAnswer(status: 204) }
-        return HTTPAnswer(json: .array(batch.records), etag: batch.token)
-    }
-
-    /// `DELETE …/filenotifications/{lockToken}` and `POST …/{lockToken}/abandon`.
-    func settleFileNotices(_ token: String, abandons: Bool) throws(Problem) -> HTTPAnswer? {
-        try methods(abandons ? "POST" : "DELETE")
-        try authorize(.serviceConnect)
-        guard let numbers = core.fileNotices.release(token) else { throw .registry(.lockLost) }
-        if abandons { return HTTPAnswer(status: 204) }
-        return commit(.removeFileNotices(numbers)) { _ in HTTPAnswer(status: 204) }
+    /// `/messages/serviceBound/filenotifications` and what is below it.
+    func fileNotices(_ rest: [String]) throws(Problem) -> HTTPAnswer? {
+        try serviceBound(
+            rest, core.fileNotices, { limit, isFree throws(RegistryError) in try registry.fileNotices(limit: limit, where: isFree) },
+            remove: { .removeFileNotices($0) })
     }
 
     private static let pathCharacters = PercentCoding.SafeSet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")

@@ -23,23 +23,31 @@ extension ServiceRequest {
         }
     }
 
-    /// `GET /messages/serviceBound/feedback`: a batch, held for a while.
-    func feedback() throws(Problem) -> HTTPAnswer? {
-        try methods("GET")
-        try authorize(.serviceConnect)
-        let batch = try reading { () throws(RegistryError) in
-            try core.feedback.take { limit, isFree throws(RegistryError) in try registry.feedback(limit: limit, where: isFree) }
-        }
-        guard let batch else { return HTTPAnswer(status: 204) }
-        return HTTPAnswer(json: .array(batch.records), etag: batch.token)
+    /// `/messages/serviceBound/feedback` and what is below it.
+    func feedback(_ rest: [String]) throws(Problem) -> HTTPAnswer? {
+        try serviceBound(
+            rest, core.feedback, { limit, isFree throws(RegistryError) in try registry.feedback(limit: limit, where: isFree) },
+            remove: { .removeFeedback($0) })
     }
 
-    /// `DELETE …/feedback/{lockToken}` and `POST …/{lockToken}/abandon`.
-    func settleFeedback(_ token: String, abandons: Bool) throws(Problem) -> HTTPAnswer? {
-        try methods(abandons ? "POST" : "DELETE")
+    /// What waits for services, in batches: `GET` gives one out and holds it for a while, `DELETE /{lockToken}` is done with it,
+    /// `POST /{lockToken}/abandon` gives it back.
+    func serviceBound(
+        _ rest: [String], _ locks: BatchLocks, _ read: (Int, (UInt64) -> Bool) throws(RegistryError) -> [MessageFeedback],
+        remove: ([UInt64]) -> RegistryCommand
+    ) throws(Problem) -> HTTPAnswer? {
+        guard rest.count < 2 || rest.count == 2 && rest[1] == "abandon" else {
+            throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "no such resource"))
+        }
+        try methods(["GET", "DELETE", "POST"][rest.count])
         try authorize(.serviceConnect)
-        guard let records = core.feedback.release(token) else { throw .registry(.lockLost) }
-        if abandons { return HTTPAnswer(status: 204) }
-        return commit(.removeFeedback(records)) { _ in HTTPAnswer(status: 204) }
+        guard let token = rest.first else {
+            let batch = try reading { () throws(RegistryError) in try locks.take(read) }
+            guard let batch else { return HTTPAnswer(status: 204) }
+            return HTTPAnswer(json: .array(batch.records), etag: batch.token)
+        }
+        guard let records = locks.release(token) else { throw .registry(.lockLost) }
+        if rest.count == 2 { return HTTPAnswer(status: 204) }
+        return commit(remove(records)) { _ in HTTPAnswer(status: 204) }
     }
 }

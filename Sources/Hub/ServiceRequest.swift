@@ -51,19 +51,11 @@ struct ServiceRequest {
         case ("devices", 3) where segments[2] == "files": return try beginUpload(of: segments[1])
         case ("devices", 4) where segments[2] == "files" && segments[3] == "notifications": return try endUpload(of: segments[1])
         case ("devices", 3) where segments[2] == "commands": return try purgeMessages(of: try name(segments[1]).deviceID)
-        case ("messages", 3) where segments[1] == "serviceBound" && segments[2] == "feedback": return try feedback()
-        case ("messages", 4) where segments[1] == "serviceBound" && segments[2] == "feedback":
-            return try settleFeedback(segments[3], abandons: false)
-        case ("messages", 5) where segments[1] == "serviceBound" && segments[2] == "feedback" && segments[4] == "abandon":
-            return try settleFeedback(segments[3], abandons: true)
-        case ("telemetry", 1...): return try telemetry(Array(segments.dropFirst()))
+        case ("messages", 3...5) where segments[1] == "serviceBound" && segments[2] == "feedback":
+            return try feedback(Array(segments.dropFirst(3)))
         case ("messages", 3...5) where segments[1] == "serviceBound" && segments[2] == "filenotifications":
-            switch segments.count {
-            case 3: return try fileNotices()
-            case 4: return try settleFileNotices(segments[3], abandons: false)
-            case _ where segments[4] == "abandon": return try settleFileNotices(segments[3], abandons: true)
-            default: throw .answer(HTTPAnswer(status: 404, errorName: "NotFound", message: "no such resource"))
-            }
+            return try fileNotices(Array(segments.dropFirst(3)))
+        case ("telemetry", 1...): return try telemetry(Array(segments.dropFirst()))
         case ("statistics", 2): return try statistics(segments[1])
         case ("twins", 2): return try twin(try name(segments[1]))
         case ("twins", 4) where segments[2] == "modules": return try twin(try name(segments[1], segments[3]))
