@@ -63,6 +63,6 @@ final class DroppedBody: RequestBody {
     override func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {
         count += arrived.count
         arrived.removeAll()
-        if isWhole { connection.endAnswer(on: reactor) } else if count > Self.most { connection.finishLingering(on: reactor) }
+        if isWhole { connection.endAnswer(on: reactor) } else if count > Self.most { connection.end(.aborted, on: reactor) }
     }
 }
