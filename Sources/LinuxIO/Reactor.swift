@@ -12,17 +12,18 @@ public final class Reactor {
     /// Where connections read into before they own a buffer.
     package let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 64)
 
-    /// Where the records of one write are gathered: sixteen full ones of TLS.
+    /// Where the records of one write are gathered: seventeen full ones of TLS, for a quarter of a megabyte and its framing.
     package var gathering: UnsafeMutableRawBufferPointer { gatheringRoom.bytes }
-    private lazy var gatheringRoom = Room(byteCount: 16 * (16384 + 512))
+    private lazy var gatheringRoom = Room(byteCount: 17 * (16384 + 512))
 
     /// Where connections read into that pass on at once what they read, many bytes of it.
     package var bulk: UnsafeMutableRawBufferPointer { bulkRoom.bytes }
     private lazy var bulkRoom = Room(byteCount: 16 * 16384)
 
-    /// Where encrypted bytes lie between the socket and the session that reads many of its records at once.
+    /// Where encrypted bytes lie between the socket and the session that reads many of its records at once: so few that what one read brings,
+    /// behind the part of a record that was left of the one before, goes on in one send.
     package var incoming: UnsafeMutableRawBufferPointer { incomingRoom.bytes }
-    private lazy var incomingRoom = Room(byteCount: 16 * (16384 + 512))
+    private lazy var incomingRoom = Room(byteCount: 16 * 16384)
 
     /// Memory for output that goes out as soon as it is written.
     package var warm = ByteQueue()
