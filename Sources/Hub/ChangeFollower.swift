@@ -88,7 +88,7 @@ final class ChangeFollower: Source {
         case .configurationUpdated: desks.configurations.wake()
         case .transferUpdated: desks.transfers.wake()
         case .quotaUpdated: takeQuota(of: change.device)
-        case .messageQueued: deliver(to: change.device)
+        case .messageQueued: core.offerMessages(of: change.device)
         case .twinUpdated where change.aspects.contains(.desired): tellDesired(change)
         default: break
         }
@@ -121,12 +121,6 @@ final class ChangeFollower: Source {
                 }
             }
         }
-    }
-
-    /// A message waits for a device: it may be there.
-    private func deliver(to device: String) {
-        guard let name = ClientIdentity(deviceID: device), let presence = core.directory[name] else { return }
-        presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.deliver(on: reactor) }
     }
 
     private func deliver() {

@@ -50,9 +50,16 @@ extension HubCore {
     ) {
         registry.submit(.settle(message: message, device: device, settlement), to: writer) { [self] result in
             locks.release(message, of: device)
-            if case .abandon = settlement { lookForChanges() }
+            // Whoever has read of it in the change log may have come before it was free.
+            if case .abandon = settlement { offerMessages(of: device) }
             completion(result)
         }
+    }
+
+    /// A message waits for a device: it may be there.
+    func offerMessages(of device: String) {
+        guard let name = ClientIdentity(deviceID: device), let presence = directory[name] else { return }
+        presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.deliver(on: reactor) }
     }
 
     /// Whoever held messages is gone: they come back to the queue.
