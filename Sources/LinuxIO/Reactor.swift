@@ -23,7 +23,7 @@ public final class Reactor {
     /// Where encrypted bytes lie between the socket and the session that reads many of its records at once: so few that what one read brings,
     /// behind the part of a record that was left of the one before, goes on in one send.
     package var incoming: UnsafeMutableRawBufferPointer { incomingRoom.bytes }
-    private lazy var incomingRoom = Room(byteCount: 16 * 16384)
+    private lazy var incomingRoom = Room(byteCount: 15 * 16384)
 
     /// Memory for output that goes out as soon as it is written.
     package var warm = ByteQueue()

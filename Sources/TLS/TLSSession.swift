@@ -169,9 +169,13 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         if result == 1 { return .done(count) }
         let progress = try verdict(result)
         // A ticket that was read has left a buffer for writing, which would stay until something is written.
-        if case .blocked = progress { SSL_free_buffers(ssl) }
+        if case .blocked = progress, isBetweenRecords { SSL_free_buffers(ssl) }
         return progress
     }
+
+    /// Whether the next thing to come is a record's header. In the middle of a record OpenSSL before 3.0.14 would free a buffer that it
+    /// still uses (CVE-2024-4741).
+    private var isBetweenRecords: Bool { SSL_rstate_string(ssl).map { $0[0] == 0x52 && $0[1] == 0x48 } ?? false }  // "RH"
 
     /// Takes a part or all of `bytes`; offer the same bytes again after `blocked`.
     package func write(_ bytes: UnsafeRawBufferPointer) throws(TLSError) -> TLSProgress {
