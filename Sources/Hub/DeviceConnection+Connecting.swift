@@ -30,6 +30,15 @@ struct DeviceAdmission {
     }
 }
 
+/// A CONNECT that was found good.
+private struct DeviceEntrance: Sendable {
+    let connect: MQTTConnect
+    let principal: DevicePrincipal
+    /// The hub's name in the user name, and the model that was announced.
+    let host: String
+    let model: String?
+}
+
 /// CONNECT, and whether its proof still holds (mqtt-device 3 to 7).
 extension DeviceConnection {
     /// Seconds of keep-alive that count at most.
@@ -53,22 +62,37 @@ extension DeviceConnection {
             return refuse(.notAuthorized, on: reactor)
         }
         guard !reactor.isDraining else { return refuse(.serverUnavailable, on: reactor) }
+        let entrance = DeviceEntrance(connect: connect, principal: principal, host: host, model: model)
         let stored = try? core.registry.session(name)
-        if !connect.cleanSession {
-            subscriptions = stored?.subscriptions ?? []
-        } else if stored != nil {
-            core.registry.submit(.setSession(name, nil), to: core.writer) { _ in }
+        guard connect.cleanSession, stored != nil else { return enter(entrance, stored, on: reactor) }
+        // The old session is gone before the client hears that it has a new one.
+        isCommitting = true
+        let token = self.token, mailbox = reactor.mailbox
+        core.registry.submit(.setSession(name, nil), to: core.writer) { result in
+            mailbox.send { reactor in
+                guard let connection = reactor.source(token) as? DeviceConnection, connection.cutReason == nil else { return }
+                connection.isCommitting = false
+                guard case .success = result else { return connection.refuse(.serverUnavailable, on: reactor) }
+                connection.enter(entrance, nil, on: reactor)
+                connection.goOn(on: reactor)
+            }
         }
-        if let model, !model.isEmpty { core.registry.submit(.setModel(name, model), to: core.writer) { _ in } }
+    }
+
+    /// Whoever has proved itself comes in; the newer connection wins.
+    private func enter(_ entrance: DeviceEntrance, _ stored: MQTTSession?, on reactor: Reactor) {
+        let connect = entrance.connect, principal = entrance.principal, name = principal.name
+        if !connect.cleanSession { subscriptions = stored?.subscriptions ?? [] }
+        if let model = entrance.model, !model.isEmpty { core.registry.submit(.setModel(name, model), to: core.writer) { _ in } }
         let keepAlive = connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive)
         let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
         admission = DeviceAdmission(
-            principal: principal, password: connect.password, host: host, serial: serial, isDurable: !connect.cleanSession,
-            silenceMilliseconds: UInt64(keepAlive) * 1500, model: model, will: connect.will)
+            principal: principal, password: connect.password, host: entrance.host, serial: serial, isDurable: !connect.cleanSession,
+            silenceMilliseconds: UInt64(keepAlive) * 1500, model: entrance.model, will: connect.will)
         if let displaced {
             displaced.mailbox.send { reactor in (reactor.source(displaced.token) as? DeviceConnection)?.cut(.takenOver, on: reactor) }
         }
-        emit(.connack(sessionPresent: !connect.cleanSession && stored != nil, code: .accepted), on: reactor)
+        emit(.connack(sessionPresent: stored != nil, code: .accepted), on: reactor)
         AuditLine.connected(principal, peer: peer)
         heard(on: reactor)
         checkCredential(on: reactor)  // who was shut out before it was entered was not found here
