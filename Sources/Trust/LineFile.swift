@@ -2,7 +2,7 @@ import Glibc
 import LinuxIO
 
 /// A small text file that people edit and several processes of ours add to.
-struct LineFile {
+package struct LineFile {
     let path: String
     /// The longest file read, in bytes.
     static let limit = 4 << 20
@@ -18,7 +18,8 @@ struct LineFile {
         return Self.split(bytes)
     }
 
-    static func split(_ bytes: [UInt8]) -> [String] {
+    /// The lines of a file, without their ends: LF or CR LF (a CR LF is one Character: text cannot be split at its LFs).
+    package static func split(_ bytes: [UInt8]) -> [String] {
         var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { line in
             String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self)
         }

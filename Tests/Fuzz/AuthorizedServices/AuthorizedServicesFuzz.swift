@@ -9,8 +9,7 @@ enum AuthorizedServicesFuzz {
 }
 
 private func fuzzAuthorizedServices(_ input: inout FuzzInput) {
-    let text = String(decoding: input.bytes, as: UTF8.self)
-    for line in text.split(separator: "\n").map({ String($0) }) {
+    for line in LineFile.split(input.bytes) {
         do throws(AuthorizedLine.Malformed) {
             guard let read = try AuthorizedLine(parsing: line) else { continue }
             let spaced: AuthorizedLine?

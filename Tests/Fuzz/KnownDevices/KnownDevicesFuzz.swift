@@ -9,10 +9,9 @@ enum KnownDevicesFuzz {
 }
 
 private func fuzzKnownDevices(_ input: inout FuzzInput) {
-    let text = String(decoding: input.bytes, as: UTF8.self)
-    for line in text.split(separator: "\n") {
+    for line in LineFile.split(input.bytes) {
         do throws(PinnedKey.Malformed) {
-            guard let pin = try PinnedKey(parsing: String(line)) else { continue }
+            guard let pin = try PinnedKey(parsing: line) else { continue }
             let again: PinnedKey?
             do throws(PinnedKey.Malformed) { again = try PinnedKey(parsing: pin.line) } catch { again = nil }
             check(again == pin, "a pin is read as it is written")
