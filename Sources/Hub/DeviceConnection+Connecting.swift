@@ -13,6 +13,8 @@ struct DeviceAdmission {
     let serial: UInt64
     /// Whether the session outlives the connection: clean session 0.
     let isDurable: Bool
+    /// Whether it goes on with a session that was stored.
+    let isResumed: Bool
     /// Silence of the client that ends the connection.
     let silenceMilliseconds: UInt64
 
@@ -88,7 +90,7 @@ extension DeviceConnection {
         let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
         admission = DeviceAdmission(
             principal: principal, password: connect.password, host: entrance.host, serial: serial, isDurable: !connect.cleanSession,
-            silenceMilliseconds: UInt64(keepAlive) * 1500, model: entrance.model, will: connect.will)
+            isResumed: !connect.cleanSession && stored != nil, silenceMilliseconds: UInt64(keepAlive) * 1500, model: entrance.model, will: connect.will)
         if let displaced {
             displaced.mailbox.send { reactor in (reactor.source(displaced.token) as? DeviceConnection)?.cut(.takenOver, on: reactor) }
         }

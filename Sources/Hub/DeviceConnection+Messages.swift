@@ -13,12 +13,21 @@ extension DeviceConnection {
         let device = admission.name.deviceID, holder = MessageLocks.Holder.connection(admission.serial)
         let room = Self.window - core.locks.messages(of: device, heldBy: holder).count
         guard room > 0, let queue = try? core.registry.messages(of: device) else { return }
+        var isHalted = false
         for (queued, _) in core.locks.take(from: queue, of: device, for: holder, limit: room) {
-            let isSent = publish(
-                .devicebound(queued.message.properties), queued.message.body, qos, .message(queued.sequence), on: reactor)
-            // At QoS 0 nobody says that it has come: what was written counts as received.
-            if qos == .atMostOnce { settle(queued.sequence, .complete, on: reactor) }
-            if !isSent { core.locks.release(queued.sequence, of: device) }
+            // What came back was sent to this session before, unless it is a new one.
+            let isRepeated = admission.isResumed && queued.deliveryCount > 0
+            if isHalted
+                || !publish(
+                    .devicebound(queued.message.properties), queued.message.body, qos, .message(queued.sequence), isRepeated: isRepeated,
+                    on: reactor)
+            {
+                isHalted = true  // nothing overtakes it
+                core.locks.release(queued.sequence, of: device)
+            } else if qos == .atMostOnce {
+                // At QoS 0 nobody says that it has come: what was written counts as received.
+                settle(queued.sequence, .complete, on: reactor)
+            }
         }
     }
 

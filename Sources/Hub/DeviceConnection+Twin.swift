@@ -57,19 +57,21 @@ extension DeviceConnection {
     func refusePatch(rid: String, on reactor: Reactor) { tellTwin(.argumentInvalid("$version is no number"), rid: rid, on: reactor) }
 
     /// Publishes to the device; false and left out when at QoS 1 too much is unacknowledged.
+    ///
+    /// - Parameter isRepeated: whether the stored session may have had it before; at QoS 1 the packet says so.
     @discardableResult
     func publish(
-        _ publication: HubPublication, _ payload: [UInt8], _ qos: MQTTQoS, _ delivery: DeviceOutbox.Delivery, on reactor: Reactor
+        _ publication: HubPublication, _ payload: [UInt8], _ qos: MQTTQoS, _ delivery: DeviceOutbox.Delivery, isRepeated: Bool = false,
+        on reactor: Reactor
     ) -> Bool {
         guard let client = admission?.name else { return false }
-        var packetID: UInt16?
+        var packet = MQTTPublish(topic: publication.topic(for: client), qos: qos)
         if qos == .atLeastOnce {
-            packetID = outbox.send(delivery)
-            if packetID == nil { return false }
+            guard let (id, isAgain) = outbox.send(delivery) else { return false }
+            packet.packetID = id
+            packet.isDuplicate = isAgain || isRepeated
         }
-        emit(
-            .publish(MQTTPublish(topic: publication.topic(for: client), qos: qos, packetID: packetID)), payload: payload.span.bytes,
-            on: reactor)
+        emit(.publish(packet), payload: payload.span.bytes, on: reactor)
         return true
     }
 }

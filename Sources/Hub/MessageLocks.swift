@@ -27,14 +27,19 @@ final class MessageLocks: Sendable {
 
     private let held: Mutex<[String: [UInt64: Lock]]> = Mutex([:])
 
-    /// Locks the first messages of a device's queue that are free, `limit` at most.
+    /// Locks the first messages of a device's queue that are free, `limit` at most. A connection gets none from behind one that another
+    /// connection holds, which will come back soon: messages go out in the order of the queue.
     func take(
         from queue: [QueuedMessage], of device: String, for holder: Holder, limit: Int, seconds: Int = usualSeconds
     ) -> [(message: QueuedMessage, token: String)] {
         let end = Clock.unixSeconds &+ Int64(seconds)
         return held.withLock { held in
             var taken: [(message: QueuedMessage, token: String)] = []
-            for message in queue where taken.count < limit && held[device]?[message.sequence] == nil {
+            for message in queue where taken.count < limit {
+                if let lock = held[device]?[message.sequence] {
+                    if case .connection = lock.holder, case .connection = holder, lock.holder != holder { break }
+                    continue
+                }
                 let token = Hex.encode([UInt8].random(count: 16))
                 held[device, default: [:]][message.sequence] = Lock(holder: holder, token: token, end: end)
                 taken.append((message, token))

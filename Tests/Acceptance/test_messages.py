@@ -109,6 +109,55 @@ def test_what_is_not_acknowledged_comes_again_in_order(hub):
         is_empty(hub, device)
 
 
+def test_a_session_gets_again_what_it_had_under_the_same_identifiers(new_hub):
+    """MQTT 3.1.1 section 4.4: in order, with DUP; a new session knows of nothing before it."""
+    hub = new_hub()
+    device = hub.create()
+    desired = "$iothub/twin/PATCH/properties/desired/#"
+
+    def again(client, count):
+        return [client.expect(mqtt.PUBLISH) for _ in range(count)]
+
+    with listening(device, clean=False) as client:
+        assert client.subscribe(desired, qos=1) == [1]
+        for number in range(20):
+            send(hub, device, b"%d" % number)
+        first = again(client, 16)
+        assert [packet.flags >> 3 for packet in first] == [0] * 16
+        identifiers = [packet.identifier for packet in first]
+        assert len(set(identifiers)) == 16
+        acknowledge(client, first[3])
+        assert client.expect(mqtt.PUBLISH).payload == b"16"
+    with device.login(clean=False) as client:
+        second = again(client, 16)
+        assert [(packet.payload, packet.flags >> 3, packet.identifier) for packet in second[:15]] == [
+            (packet.payload, 1, packet.identifier) for packet in first if packet is not first[3]]
+        assert (second[15].payload, second[15].flags >> 3) == (b"16", 1)
+        # A notice does not take the identifier of a message that is under way.
+        assert hub.rest("PATCH", path("twins", device.name), {"properties": {"desired": {"a": 1}}}).status == 200
+        notice = client.expect(mqtt.PUBLISH)
+        assert notice.qos == 1 and notice.identifier not in [packet.identifier for packet in second]
+        acknowledge(client, notice)
+        # Taken over: the newer connection gets them all once more, in order, whatever the older still holds.
+        with device.login(clean=False) as newer:
+            third = again(newer, 16)
+            assert [(packet.payload, packet.flags >> 3, packet.identifier) for packet in third] == [
+                (packet.payload, 1, packet.identifier) for packet in second]
+            newer.ping()
+    hub.restart()
+    with device.login(clean=False) as client:
+        assert [(packet.payload, packet.identifier) for packet in again(client, 16)] == [
+            (packet.payload, packet.identifier) for packet in third]
+    with listening(device) as client:
+        fresh = again(client, 16)
+        assert [(packet.payload, packet.flags >> 3) for packet in fresh] == [(packet.payload, 0) for packet in third]
+        for packet in fresh:
+            acknowledge(client, packet)
+        for packet in again(client, 3):
+            acknowledge(client, packet)
+        is_empty(hub, device)
+
+
 def test_no_more_than_sixteen_are_under_way(hub):
     device = hub.create()
     for number in range(20):
