@@ -84,10 +84,12 @@ let package = Package(
         room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
 
+        room("Serving", knows: ["Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+
         room(
             "Hub",
             knows: [
-                "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
+                "Serving", "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
             ]),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),

@@ -1,13 +1,17 @@
 import Blobs
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// A part of a file that goes out as the body of an answer.
-struct BlobPart: Sendable {
+struct BlobPart: AnswerPart {
     let file: BlobReading
     let range: Range<Int>
     let place: UploadPlace
+
+    var count: Int { range.count }
+    func sending() -> any AnswerSending { BlobSending(self, at: place.desk) }
 }
 
 /// Answers in the storage service's form: errors are XML, and their names stand in `x-ms-error-code`.

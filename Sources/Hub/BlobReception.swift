@@ -2,6 +2,7 @@ import Blobs
 import Bytes
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// The body of a request that becomes a file or a block of one: written off the reactor, a piece at a time. While a piece is written the

@@ -1,6 +1,7 @@
 import Blobs
 import Bytes
 import LinuxIO
+import Serving
 import Wire
 
 extension BlobRequest {

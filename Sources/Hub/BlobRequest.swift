@@ -3,38 +3,31 @@ import Bytes
 import Console
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// A request by a link to a device's file, as the storage service's clients make it: Put Blob, Put Block, Put Block List, Get Blob and Get
 /// Blob Properties. The link's signature alone decides who may.
 struct BlobRequest {
+    let core: HubCore
     let head: HTTPRequestHead
     let connection: HTTPConnection
     let reactor: Reactor
 
     private static let prefix = "/\(UploadLink.container)/"
-    /// What comes next.
-    enum Course {
-        case answer(HTTPAnswer)
-        case body(RequestBody)
-        /// The answer comes later.
-        case later
-    }
-
     /// Why a request is answered with an error.
     enum Refused: Error { case answer(HTTPAnswer) }
 
     /// Nil for a request of another kind.
-    init?(_ head: HTTPRequestHead, on connection: HTTPConnection, _ reactor: Reactor) {
+    init?(_ head: HTTPRequestHead, on connection: HTTPConnection, of core: HubCore, _ reactor: Reactor) {
         guard head.path.utf8.starts(with: Self.prefix.utf8) else { return nil }
+        self.core = core
         self.head = head
         self.connection = connection
         self.reactor = reactor
     }
 
-    var core: HubCore { connection.core }
-
-    func begin() -> Course {
+    func begin() -> HTTPCourse {
         do throws(Refused) {
             return try course()
         } catch {
@@ -43,7 +36,7 @@ struct BlobRequest {
         }
     }
 
-    private func course() throws(Refused) -> Course {
+    private func course() throws(Refused) -> HTTPCourse {
         guard let items = head.queryItems else { throw refusal(400, "InvalidUri", "The query is not percent-encoded UTF-8.") }
         let writes = head.method == "PUT"
         guard writes || head.method == "GET" || head.method == "HEAD" else {
@@ -127,7 +120,7 @@ struct BlobRequest {
         if let announced, announced > limits.fileBytes { throw .answer(BlobAnswer.error(.fileTooLarge(limit: limits.fileBytes))) }
         let writing = BlobWriting(
             target, of: name, in: core.uploads.directory, announced: announced, digest: ContentDigest(try digests()), within: limits)
-        return BlobReception(writing, for: head, at: core.uploads, place: place, idleSeconds: core.limits.idleSeconds)
+        return BlobReception(writing, for: head, at: core.uploads, place: place, idleSeconds: core.limits.serving.idleSeconds)
     }
 
     private func digests() throws(Refused) -> [(kind: ContentDigest.Kind, value: [UInt8])] {
@@ -145,7 +138,7 @@ struct BlobRequest {
     private func putBlockList(of name: BlobName, _ place: UploadPlace) throws(Refused) -> RequestBody {
         let desk = core.uploads, limits = core.limits.uploads, head = self.head, connection = self.connection, reactor = self.reactor
         let conditions = BlobConditions(head.headers), wanted = try digests()
-        return BlockListBody(limit: core.limits.requestBytes, for: head) { [weak connection] bytes in
+        return BlockListBody(limit: core.limits.serving.requestBytes, for: head) { [weak connection] bytes in
             guard let connection else { return nil }
             desk.run(for: connection, on: reactor) {
                 defer { extendLifetime(place) }  // it is in use until now

@@ -1,9 +1,10 @@
 import Blobs
 import Connections
 import LinuxIO
+import Serving
 
 /// A file on its way out: read off the reactor, a piece at a time, while the client takes them.
-final class BlobSending {
+final class BlobSending: AnswerSending {
     private static let piece = 128 << 10
 
     private let part: BlobPart
@@ -28,7 +29,7 @@ final class BlobSending {
         desk.run(for: connection, on: reactor) {
             (try? file.read(at: offset, count: count)) ?? []
         } done: { connection, bytes, reactor in
-            connection.sending?.read(bytes, connection, reactor)
+            (connection.sending as? BlobSending)?.read(bytes, connection, reactor)
         }
     }
 

@@ -2,6 +2,7 @@ import Connections
 import Console
 import LinuxIO
 import Relay
+import Serving
 import Streams
 import Wire
 
@@ -62,7 +63,7 @@ final class Desk {
         response.encode(into: &channel.output)
         channel.finishLingering()
         let connection = Connection(channel)
-        connection.stallMilliseconds = HubLimits.stallMilliseconds
+        connection.stallMilliseconds = ServingLimits.stallMilliseconds
         return connection
     }
 }

@@ -2,6 +2,7 @@ import Bytes
 import Connections
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// A device's own twin: reading it, reporting, and hearing what is desired (mqtt-device 12).

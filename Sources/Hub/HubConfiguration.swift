@@ -2,6 +2,7 @@ import Blobs
 import Console
 import Glibc
 import LinuxIO
+import Serving
 import Wire
 
 /// What a hub is told by its file and its command line; the line wins.
@@ -53,7 +54,7 @@ package struct HubConfiguration: Sendable, Equatable {
             throw .config("\(name): not a host name", "give the name without a port")
         }
         var limits = HubLimits()
-        limits.connections = top?.integer("max-connections") ?? limits.connections
+        limits.serving.connections = top?.integer("max-connections") ?? limits.serving.connections
         limits.streams = top?.integer("max-streams") ?? limits.streams
         limits.streamsPerDevice = top?.integer("max-streams-per-device") ?? limits.streamsPerDevice
         limits.newStreamsPerSecond = top?.integer("new-streams-per-second") ?? limits.newStreamsPerSecond
@@ -62,10 +63,10 @@ package struct HubConfiguration: Sendable, Equatable {
         limits.streamRate = rate("stream-rate")
         limits.deviceRate = rate("device-rate")
         limits.totalRate = rate("total-rate")
-        limits.requestBytes = top?.bytes("request-bytes") ?? limits.requestBytes
-        limits.packetBytes = top?.bytes("packet-bytes") ?? limits.packetBytes
-        limits.handshakeSeconds = top?.seconds("handshake-seconds") ?? limits.handshakeSeconds
-        limits.idleSeconds = top?.seconds("idle-seconds") ?? limits.idleSeconds
+        limits.serving.requestBytes = top?.bytes("request-bytes") ?? limits.serving.requestBytes
+        limits.serving.packetBytes = top?.bytes("packet-bytes") ?? limits.serving.packetBytes
+        limits.serving.handshakeSeconds = top?.seconds("handshake-seconds") ?? limits.serving.handshakeSeconds
+        limits.serving.idleSeconds = top?.seconds("idle-seconds") ?? limits.serving.idleSeconds
         limits.uploads.fileBytes = top?.bytes("upload-file-bytes") ?? limits.uploads.fileBytes
         limits.uploads.deviceBytes = top?.bytes("upload-device-bytes") ?? limits.uploads.deviceBytes
         limits.uploads.totalBytes = top?.bytes("upload-total-bytes") ?? limits.uploads.totalBytes
@@ -88,8 +89,8 @@ package struct HubConfiguration: Sendable, Equatable {
 
 /// What the hub allows, so that no client can use it up.
 package struct HubLimits: Sendable, Equatable {
-    /// TCP connections at once, all listeners together.
-    package var connections = 200_000
+    /// Of connections and requests.
+    package var serving = ServingLimits()
     /// Streams at once: in all, and to one device.
     package var streams = 100_000
     package var streamsPerDevice = 10_000
@@ -99,19 +100,10 @@ package struct HubLimits: Sendable, Equatable {
     package var streamRate: Int?
     package var deviceRate: Int?
     package var totalRate: Int?
-    /// The body of a REST request, and a packet of MQTT.
-    package var requestBytes = 1 << 20
-    package var packetBytes = MQTTPacket.defaultLimit
     /// What the files of devices may take.
     package var uploads = BlobLimits()
     /// Whether services hear of files that have come.
     package var notifiesOfUploads = true
-    /// From accept to the end of the handshake and of the first head or CONNECT.
-    package var handshakeSeconds = 20
-    /// An HTTP connection without a request.
-    package var idleSeconds = 120
-    /// For a peer that takes nothing of the last words to it.
-    static let stallMilliseconds = 20_000
 
     package init() {}
 }

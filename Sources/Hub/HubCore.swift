@@ -91,7 +91,7 @@ final class HubCore: Sendable {
     /// A place for one more connection; nil when there are too many. It is given back when the connection ends.
     func place() -> ConnectionPlace? {
         let count = connectionCount.add(1, ordering: .relaxed).newValue
-        guard count <= limits.connections else {
+        guard count <= limits.serving.connections else {
             connectionCount.subtract(1, ordering: .relaxed)
             return nil
         }

@@ -4,6 +4,7 @@ import Console
 import Glibc
 import LinuxIO
 import Registry
+import Serving
 import Store
 import Streams
 import TLS
@@ -126,7 +127,7 @@ final class HubServer {
         let facts = HubFacts(names: core.names, httpsPort: core.httpsPort)
         try core.registry.perform(.setHubFacts(facts))
         certificateStamps = stamps()
-        for socket in sockets.https { try listen(socket, on: reactor) { HTTPConnection($0, core: core) } }
+        for socket in sockets.https { try listen(socket, on: reactor) { HTTPConnection($0, service: core) } }
         for socket in sockets.mqtts {
             try listen(socket, on: reactor) { DeviceConnection($0, core: core, framing: .plain, authority: nil) }
         }

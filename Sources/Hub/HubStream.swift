@@ -3,6 +3,7 @@ import Console
 import LinuxIO
 import Registry
 import Relay
+import Serving
 import Streams
 import Wire
 
@@ -32,6 +33,7 @@ final class HubStream: LegOwner {
     let openedAt = Timestamp.now
     private unowned let desk: Desk
     private weak var requester: HTTPConnection?
+    private let serial: Int  // of its request
     private var session: StreamSession
     private let deviceToken = StreamToken(), serviceToken = StreamToken()
     private var deviceLeg: (any HubLeg)?, serviceLeg: (any HubLeg)?
@@ -55,10 +57,15 @@ final class HubStream: LegOwner {
         identifier = StreamIdentifier(home: desk.home)
         self.order = order
         self.requester = requester
+        serial = requester.serial
         self.desk = desk
         session = StreamSession(order.patience)
         timer = Timer(on: reactor) { [weak self] _, reactor in self?.timeout(on: reactor) }
         desk.add(self)
+        requester.wait { [weak self] reactor in
+            self?.requester = nil
+            self?.handle(.requesterGone, on: reactor)
+        }
     }
 
     var client: ClientIdentity { order.client }
@@ -131,7 +138,7 @@ final class HubStream: LegOwner {
         for action in actions {
             switch action {
             case .sendRequest: sendRequest(on: reactor)
-            case .answer(let verdict): requester?.answer(verdict, of: self, on: reactor)
+            case .answer(let verdict): answer(verdict, on: reactor)
             case .join: join(on: reactor)
             case .closeLegs(let end): closeLegs(end, on: reactor)
             case .forget(let end): forget(end, on: reactor)
@@ -140,6 +147,11 @@ final class HubStream: LegOwner {
         if let deadline = session.deadline {
             timer?.set(inMilliseconds: Int(deadline - min(deadline, reactor.now)), on: reactor)
         }
+    }
+
+    private func answer(_ verdict: StreamSession.Verdict, on reactor: Reactor) {
+        let answer = HTTPAnswer(verdict, acceptance: verdict == .accepted ? acceptance() : HTTPHeaders(), patience: order.patience)
+        requester?.answer(answer, to: serial, on: reactor)
     }
 
     private func sendRequest(on reactor: Reactor) {
@@ -192,7 +204,7 @@ final class HubStream: LegOwner {
         switch upgrade {
         case .blind:
             let connection = BlindSwitch(
-                channel, of: self, as: leg, withinMilliseconds: desk.core.limits.handshakeSeconds * 1000)
+                channel, of: self, as: leg, withinMilliseconds: desk.core.limits.serving.handshakeSeconds * 1000)
             switches[leg] = connection
             handle(.legAdmitted(leg), on: reactor)
             return connection

@@ -1,4 +1,5 @@
 import Registry
+import Serving
 import Wire
 
 /// Automatic device management (service-rest 13). Whoever may write the registry may, and whoever may write twins.

@@ -1,5 +1,6 @@
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// Plug and play (service-rest 16), a view over twins and direct methods.

@@ -2,6 +2,7 @@ import Blobs
 import Bytes
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// Files that devices upload: the calls around the upload itself, and what services hear of it (mqtt-device 15).
@@ -56,7 +57,7 @@ extension ServiceRequest {
                 uri: uri, file: upload.file, bytes: found.size, modified: Timestamp(ticks: found.modifiedNanoseconds / 100))
             let command = RegistryCommand.endUpload(
                 correlationID: correlationID, device: device, core.limits.notifiesOfUploads ? arrival : nil)
-            connection.commit(command, on: reactor) { _ in HTTPAnswer(status: 204) }
+            connection.commit(command, in: core, on: reactor) { _ in HTTPAnswer(status: 204) }
         }
         return nil
     }

@@ -1,5 +1,6 @@
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// Scheduled jobs (service-rest 14).

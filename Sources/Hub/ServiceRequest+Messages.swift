@@ -1,4 +1,5 @@
 import Registry
+import Serving
 import Wire
 
 /// Cloud-to-device messages of the service API: sending, purging, and what became of them (service-rest 12).

@@ -1,5 +1,6 @@
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// Direct methods of the service API (service-rest 10).

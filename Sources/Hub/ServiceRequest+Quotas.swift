@@ -1,4 +1,5 @@
 import Registry
+import Serving
 import Wire
 
 /// What devices' streams may take (iotstream-protocol(7)).

@@ -1,4 +1,5 @@
 import Registry
+import Serving
 import Wire
 
 /// Identities, statistics and policies (service-rest 5 to 8).

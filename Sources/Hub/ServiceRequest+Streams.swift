@@ -1,5 +1,6 @@
 import LinuxIO
 import Registry
+import Serving
 import Streams
 import Synchronization
 import Wire
@@ -50,7 +51,6 @@ extension ServiceRequest {
             authorization: head.headers["Authorization"], path: (head.pathSegments ?? []).joined(separator: "/"),
             generationID: identity.generationID)
         let stream = HubStream(order, requester: connection, desk: desk, on: reactor)
-        connection.wait(for: stream)
         stream.begin(on: reactor)
         return nil
     }

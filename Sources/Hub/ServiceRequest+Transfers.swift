@@ -1,4 +1,5 @@
 import Registry
+import Serving
 import Wire
 
 /// Import and export jobs (service-rest 15).

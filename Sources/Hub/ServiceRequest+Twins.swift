@@ -1,5 +1,6 @@
 import LinuxIO
 import Registry
+import Serving
 import Wire
 
 /// Twins and queries over them (service-rest 9 and 11).

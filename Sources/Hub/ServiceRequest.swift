@@ -1,17 +1,18 @@
 import Bytes
 import LinuxIO
 import Registry
+import Serving
 import Streams
 import Wire
 
 /// One request of the service API: who may, what is meant, and the answer, at once or later.
 struct ServiceRequest {
+    let core: HubCore
     let head: HTTPRequestHead
     let body: [UInt8]
     let connection: HTTPConnection
     let reactor: Reactor
 
-    var core: HubCore { connection.core }
     var registry: Registry { core.registry }
 
     /// Why a request is answered with an error.
@@ -161,15 +162,17 @@ struct ServiceRequest {
 
     /// Hands a command to the writer; the answer follows its commit. Always nil, so that a route can return it.
     func commit(_ command: RegistryCommand, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer) -> HTTPAnswer? {
-        connection.commit(command, on: reactor, answer)
+        connection.commit(command, in: core, on: reactor, answer)
         return nil
     }
 }
 
 extension HTTPConnection {
     /// Hands a command to the writer and answers the request after its commit.
-    func commit(_ command: RegistryCommand, on reactor: Reactor, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer) {
-        let token = self.token, serial = self.serial, mailbox = reactor.mailbox, core = self.core
+    func commit(
+        _ command: RegistryCommand, in core: HubCore, on reactor: Reactor, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer
+    ) {
+        let token = self.token, serial = self.serial, mailbox = reactor.mailbox
         core.registry.submit(command, to: core.writer) { result in
             let made: HTTPAnswer =
                 switch result {

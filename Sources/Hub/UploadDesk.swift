@@ -2,6 +2,7 @@ import Blobs
 import Console
 import LinuxIO
 import Registry
+import Serving
 import Synchronization
 import Wire
 
@@ -80,7 +81,7 @@ final class UploadDesk: Sendable {
 /// A device's place among the uploads that run at once.
 final class UploadPlace: Sendable {
     private let device: String
-    private let desk: UploadDesk
+    let desk: UploadDesk
 
     fileprivate init(of device: String, at desk: UploadDesk) {
         self.device = device

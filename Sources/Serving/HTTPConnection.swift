@@ -2,13 +2,10 @@ import Bytes
 import Connections
 import Console
 import LinuxIO
-import Registry
-import Streams
 import Wire
 
-/// A connection to the HTTPS port: requests of the service API one after the other, or one upgrade that turns it into a
-/// device's MQTT connection or a leg of a stream.
-final class HTTPConnection: Connection {
+/// A connection to the HTTPS port: requests one after the other, or one upgrade that turns it into something else.
+public final class HTTPConnection: Connection {
     private enum Phase {
         case head
         case body(HTTPBodyDecoder)
@@ -16,39 +13,41 @@ final class HTTPConnection: Connection {
         case answering
     }
 
-    let core: HubCore
+    private let service: any HTTPService
     private var phase = Phase.head
     /// Where the body of the request goes that comes now.
-    private(set) var body: RequestBody?
-    /// The file that is the body of the answer.
-    private(set) var sending: BlobSending?
+    package private(set) var body: RequestBody?
+    /// The body of the answer, where that goes out a piece at a time.
+    package private(set) var sending: (any AnswerSending)?
     private var keepsAlive = true
     private var answersHead = false
     private var hasBegun = false  // the first byte of a head has come
     /// It is something else from now on.
-    var hasUpgraded = false
+    private var hasUpgraded = false
     /// Grows with each request, so that a late answer cannot be taken for another request's.
-    private(set) var serial = 0
-    /// The stream whose opening is being answered.
-    private var stream: HubStream?
+    package private(set) var serial = 0
+    /// What is told when the requester goes away before the answer.
+    private var abandoned: ((Reactor) -> Void)?
     /// Certificates that the client has shown, leaf first, DER.
-    private(set) var chain: [[UInt8]] = []
+    package private(set) var chain: [[UInt8]] = []
 
-    init(_ channel: consuming Channel, core: HubCore) {
-        self.core = core
+    private var limits: ServingLimits { service.servingLimits }
+
+    package init(_ channel: consuming Channel, service: any HTTPService) {
+        self.service = service
         super.init(channel)
-        openingMilliseconds = core.limits.handshakeSeconds * 1000
-        stallMilliseconds = HubLimits.stallMilliseconds
+        openingMilliseconds = limits.handshakeSeconds * 1000
+        stallMilliseconds = ServingLimits.stallMilliseconds
     }
 
-    override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
+    public override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive(idleSeconds: 30, intervalSeconds: 5)
         chain = channel.peerChain
         // A client may keep a connection ready for its first request as well as for its next one.
-        reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
+        reactor.setDeadline(of: self, inMilliseconds: limits.idleSeconds * 1000)
     }
 
-    override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+    public override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
         var used = 0
         while !hasUpgraded {
             switch phase {
@@ -60,7 +59,7 @@ final class HTTPConnection: Connection {
                     case .needMoreData:
                         if !hasBegun {
                             hasBegun = true
-                            reactor.setDeadline(of: self, inMilliseconds: core.limits.handshakeSeconds * 1000)
+                            reactor.setDeadline(of: self, inMilliseconds: limits.handshakeSeconds * 1000)
                         }
                         return used
                     case .complete(let head, let consumed):
@@ -99,14 +98,11 @@ final class HTTPConnection: Connection {
         serial += 1
         keepsAlive = head.keepsAlive
         answersHead = head.method == "HEAD"
-        if try upgrade(head, &channel, on: reactor) { return }
-        guard let file = BlobRequest(head, on: self, reactor) else {
-            return try take(
-                CollectedBody(limit: core.limits.requestBytes) { [unowned self] content in
-                    ServiceRequest(head: head, body: content, connection: self, reactor: reactor).serve()
-                }, of: head, on: reactor)
-        }
-        switch file.begin() {
+        switch service.begin(head, on: self, reactor) {
+        case .upgrade(let mailbox, let rebuild):
+            hasUpgraded = true
+            channel.move(to: mailbox, rebuild: rebuild)
+        case .noUpgrade(let status): refuseUpgrade(status, on: reactor)
         case .body(let body): try take(body, of: head, on: reactor)
         case .answer(let answer):
             let decoder = try HTTPBodyDecoder.forRequest(head, limit: .max)
@@ -139,7 +135,7 @@ final class HTTPConnection: Connection {
     }
 
     private func setBodyDeadline(of body: RequestBody, isWhole: Bool, on reactor: Reactor) {
-        let seconds = isWhole ? nil : body.pieceSeconds ?? core.limits.handshakeSeconds * 3
+        let seconds = isWhole ? nil : body.pieceSeconds ?? limits.handshakeSeconds * 3
         reactor.setDeadline(of: self, inMilliseconds: seconds.map { $0 * 1000 })
     }
 
@@ -155,7 +151,7 @@ final class HTTPConnection: Connection {
     // Answers
 
     /// Answers request number `serial`, unless it is over already. What is missing of its body is read over where that is worth while.
-    func answer(_ answer: HTTPAnswer, to serial: Int, on reactor: Reactor) {
+    package func answer(_ answer: HTTPAnswer, to serial: Int, on reactor: Reactor) {
         guard serial == self.serial, sending == nil else { return }
         var isRestDropped = false
         switch phase {
@@ -170,21 +166,21 @@ final class HTTPConnection: Connection {
         case .answering: break
         }
         dropBody()
-        stream = nil
+        abandoned = nil
         var head = HTTPResponseHead(status: answer.status, headers: answer.headers)
-        head.headers.add("Date", Desk.of(reactor)?.httpDate() ?? HTTPDate.text(Clock.unixSeconds))
+        head.headers.add("Date", service.date(on: reactor))
         head.headers.add("x-ms-request-id", Self.requestID())
         if !keepsAlive { head.headers.add("Connection", "close") }
         send(on: reactor) { output in
             if answersHead || answer.part != nil {
-                head.headers["Content-Length"] = String(answer.part?.range.count ?? answer.body.count)
+                head.headers["Content-Length"] = String(answer.part?.count ?? answer.body.count)
                 head.encode(into: &output)
             } else {
                 head.encode(body: answer.body.span.bytes, into: &output)
             }
         }
-        if let part = answer.part, !answersHead, !part.range.isEmpty {
-            sending = BlobSending(part, at: core.uploads)
+        if let part = answer.part, !answersHead, part.count > 0 {
+            sending = part.sending()
             sent(on: reactor)
         } else if isRestDropped {
             let rest = DroppedBody()
@@ -198,24 +194,24 @@ final class HTTPConnection: Connection {
     }
 
     /// A part of a file has been handed on to be sent; the next one follows.
-    func sent(on reactor: Reactor) {
+    package func sent(on reactor: Reactor) {
         guard let sending else { return }
         guard sending.isDone else {
-            reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
+            reactor.setDeadline(of: self, inMilliseconds: limits.idleSeconds * 1000)
             return sending.proceed(self, reactor)
         }
         self.sending = nil
         endAnswer(on: reactor)
     }
 
-    override func drained(on reactor: Reactor) { sending?.proceed(self, reactor) }
+    public override func drained(on reactor: Reactor) { sending?.proceed(self, reactor) }
 
     /// Goes on to the next request.
     func endAnswer(on reactor: Reactor) {
         body = nil
         guard keepsAlive, !reactor.isDraining else { return finishLingering(on: reactor) }
         phase = .head
-        reactor.setDeadline(of: self, inMilliseconds: core.limits.idleSeconds * 1000)
+        reactor.setDeadline(of: self, inMilliseconds: limits.idleSeconds * 1000)
         resume(on: reactor)
     }
 
@@ -229,23 +225,24 @@ final class HTTPConnection: Connection {
         return text
     }
 
-    // Streams
+    /// Has `abandoned` called if the requester goes away before the answer, which comes later.
+    package func wait(abandoned: @escaping (Reactor) -> Void) { self.abandoned = abandoned }
 
-    /// Waits for a stream's verdict instead of answering now.
-    func wait(for stream: HubStream) { self.stream = stream }
-
-    func answer(_ verdict: StreamSession.Verdict, of stream: HubStream, on reactor: Reactor) {
-        guard self.stream === stream else { return }
-        let acceptance = verdict == .accepted ? stream.acceptance() : HTTPHeaders()
-        answer(HTTPAnswer(verdict, acceptance: acceptance, patience: stream.order.patience), to: serial, on: reactor)
+    private func refuseUpgrade(_ status: Int, on reactor: Reactor) {
+        hasUpgraded = true
+        send(on: reactor) { output in
+            var response = WebSocketHandshake.refusal(status: status)
+            response.headers.add("Date", service.date(on: reactor))
+            response.encode(into: &output)
+        }
+        finishLingering(on: reactor)
     }
 
     // The end
 
-    override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
-        if let stream {
-            self.stream = nil
-            stream.handle(.requesterGone, on: reactor)
+    public override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
+        if let abandoned = abandoned.take() {
+            abandoned(reactor)
             channel.finish()
         } else if case .answering = phase {
             // It has said all it wants to and waits for its answers; called again after each of them.
@@ -254,7 +251,7 @@ final class HTTPConnection: Connection {
         }
     }
 
-    override func expired(on reactor: Reactor) {
+    public override func expired(on reactor: Reactor) {
         switch phase {
         case .head where !hasBegun: finish(on: reactor)
         case .answering: if sending != nil { abort(on: reactor) }  // it takes nothing
@@ -267,22 +264,19 @@ final class HTTPConnection: Connection {
         }
     }
 
-    override func drain(on reactor: Reactor) {
+    public override func drain(on reactor: Reactor) {
         keepsAlive = false
         if case .answering = phase { return }
         if body?.pieceSeconds != nil { return }  // a file that is coming may come whole
         finish(on: reactor)
     }
 
-    override func closed(_ reason: CloseReason, on reactor: Reactor) {
+    public override func closed(_ reason: CloseReason, on reactor: Reactor) {
         if case .failed(let error) = reason, serial == 0 {
             Log.info("connection-failed", ["peer": peer?.description ?? "", "reason": error.description])
         }
         dropBody()
-        if let stream {
-            self.stream = nil
-            stream.handle(.requesterGone, on: reactor)
-        }
+        abandoned.take()?(reactor)
     }
 
     private func dropBody() {

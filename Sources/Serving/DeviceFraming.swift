@@ -2,20 +2,20 @@ import Bytes
 import Wire
 
 /// How a device's MQTT packets travel: bare on the MQTT port, or as the payload of binary WebSocket frames (mqtt-device 2.2).
-struct DeviceFraming: ~Copyable {
-    enum Kind { case plain, webSocket }
+package struct DeviceFraming: ~Copyable {
+    package enum Kind { case plain, webSocket }
 
-    let kind: Kind
+    package let kind: Kind
     private var receiver = WebSocketReceiver(role: .server)
     /// MQTT taken out of frames, as far as it is no whole packet yet.
-    var packets = ByteQueue()
+    package var packets = ByteQueue()
 
-    init(_ kind: Kind) { self.kind = kind }
+    package init(_ kind: Kind) { self.kind = kind }
 
     /// Takes the payload out of frames; the payload is a stream of bytes whatever its frames. Unmasks in place.
     ///
     /// - Returns: what the peer said about the connection itself, in order.
-    mutating func unwrap(_ buffer: UnsafeMutableRawBufferPointer) throws(WebSocketError) -> [WebSocketControl] {
+    package mutating func unwrap(_ buffer: UnsafeMutableRawBufferPointer) throws(WebSocketError) -> [WebSocketControl] {
         var controls: [WebSocketControl] = []
         var position = 0
         while let event = try receiver.next(in: buffer, at: &position) {
@@ -31,7 +31,7 @@ struct DeviceFraming: ~Copyable {
     }
 
     /// Appends acknowledgements as they travel here: in one frame, if in any.
-    func appendPubacks(_ ids: [UInt16], to output: inout ByteQueue) {
+    package func appendPubacks(_ ids: [UInt16], to output: inout ByteQueue) {
         guard kind == .webSocket else { return MQTTPacket.writePubacks(ids, to: &output) }
         var frame = ByteQueue()
         MQTTPacket.writePubacks(ids, to: &frame)
@@ -39,7 +39,7 @@ struct DeviceFraming: ~Copyable {
     }
 
     /// Appends a packet as it travels here. One that cannot be written, as it is too large, is left out.
-    func append(_ packet: MQTTPacket, payload: RawSpan, to output: inout ByteQueue) {
+    package func append(_ packet: MQTTPacket, payload: RawSpan, to output: inout ByteQueue) {
         guard kind == .webSocket else {
             _ = try? packet.write(to: &output, payload: payload)
             return
@@ -51,7 +51,7 @@ struct DeviceFraming: ~Copyable {
 }
 
 /// What a WebSocket peer says besides its payload and wants answered.
-enum WebSocketControl {
+package enum WebSocketControl {
     case ping([UInt8])
     case close(UInt16?)
 }

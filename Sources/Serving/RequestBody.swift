@@ -3,46 +3,49 @@ import LinuxIO
 import Wire
 
 /// Where the body of a request goes while it comes.
-class RequestBody {
+///
+/// Open, and so public, because roles subclass it.
+open class RequestBody {
     /// Bytes that it may have.
-    final let limit: Int
+    package final let limit: Int
     /// What has come and was not dealt with yet.
-    final var arrived = ByteQueue()
+    package final var arrived = ByteQueue()
 
-    init(limit: Int) { self.limit = limit }
+    /// Public, because with package access the compiler gives subclasses an inherited initializer that calls itself.
+    public init(limit: Int) { self.limit = limit }
 
     /// Whether nothing more may come for now; whoever changes that resumes the connection.
-    var isFull: Bool { false }
+    open var isFull: Bool { false }
     /// Seconds in which the next piece has to come; nil: the whole has to come in a time that the connection knows.
-    var pieceSeconds: Int? { nil }
+    open var pieceSeconds: Int? { nil }
 
     /// Whether what is left of it is read over once the request has its answer: a client that sends all of it before it reads the answer
     /// would otherwise see the connection break.
-    var mayBeDropped: Bool { false }
+    open var mayBeDropped: Bool { false }
     /// Whether the request has its answer.
-    final var isAnswered = false
+    package final var isAnswered = false
 
     /// More has come, or all of it.
-    func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {}
+    open func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {}
     /// No more will come: the connection is gone, or the request was refused.
-    func abandon() {}
+    open func abandon() {}
     /// The answer to a body that is none, or that comes too slowly.
-    func refusal(status: Int, _ reason: String) -> HTTPAnswer {
+    open func refusal(status: Int, _ reason: String) -> HTTPAnswer {
         HTTPAnswer(status: status, errorName: status == 408 ? "RequestTimeout" : "IotHubFormatError", message: reason)
     }
 }
 
 /// A body that is collected in memory, for a request that is worked on when it is whole.
-class CollectedBody: RequestBody {
+open class CollectedBody: RequestBody {
     private let whole: ([UInt8]) -> HTTPAnswer?
 
     /// - Parameter whole: takes the body; nil when the answer comes later.
-    init(limit: Int, _ whole: @escaping ([UInt8]) -> HTTPAnswer?) {
+    public init(limit: Int, _ whole: @escaping ([UInt8]) -> HTTPAnswer?) {
         self.whole = whole
         super.init(limit: limit)
     }
 
-    final override func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {
+    public final override func came(isWhole: Bool, on connection: HTTPConnection, _ reactor: Reactor) {
         guard isWhole else { return }
         let content = arrived.toArray(), serial = connection.serial
         arrived = ByteQueue()
