@@ -57,6 +57,7 @@ let fuzzers: [Target] = [
     fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
     fuzzer("paths", in: "Paths", of: "Trust"),
     fuzzer("telemetry-record", in: "TelemetryRecord", of: "Telemetry"),
+    fuzzer("client-chain", in: "ClientChain", of: "TLS"),
 ]
 
 let package = Package(

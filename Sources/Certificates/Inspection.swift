@@ -65,12 +65,12 @@ enum Inspection {
         case .notYetValid: "set this machine's clock, or wait"
         case .unknownIssuer: "name the full-chain file, and with --ca the root it leads to"
         case .untrustedRoot: "name that root with --ca, if you trust it"
-        case .issuerNotCA, .issuerMayNotSign, .pathTooLong: "issue it again from a CA that may"
+        case .issuerNotCA, .issuerMayNotSign, .pathTooLong, .isCA: "issue it again from a CA that may"
         case .badSignature: "find the right issuer: two of them have this name"
         case .wrongPurpose: "make one with gen-server or gen-device"
         case .nameMismatch: "make one for this name with gen-server"
         case .weak: "make a new key"
-        case .other: "look at it with iotstream cert show"
+        case .other, .tooLong, .nothingShown: "look at it with iotstream cert show"
         }
     }
 }

@@ -1,8 +1,14 @@
 import COpenSSL
 
 extension Certificate {
+    /// basicConstraints says CA:true, and a key usage does not speak against it.
+    package var isCA: Bool { claimsCA && X509_check_ca(raw) == 1 }
+
     /// basicConstraints says CA:true.
-    package var isCA: Bool { X509_get_extension_flags(raw) & UInt32(EXFLAG_CA) != 0 && X509_check_ca(raw) == 1 }
+    package var claimsCA: Bool { X509_get_extension_flags(raw) & UInt32(EXFLAG_CA) != 0 }
+
+    /// Whether OpenSSL can read every extension that it knows, and none of them stands there twice.
+    package var hasReadableExtensions: Bool { X509_get_extension_flags(raw) & UInt32(EXFLAG_INVALID) == 0 }
 
     /// How many CA certificates may follow below this one; nil when there is no limit.
     package var pathLength: Int? {

@@ -8,51 +8,6 @@ package enum CertificatePurpose: Sendable, Equatable {
     case client
 }
 
-/// Why a chain does not hold, worst first, in words.
-package struct ChainFailure: Error, CustomStringConvertible {
-    package let reasons: [ChainFault]
-
-    package var description: String { reasons.map(\.description).joined(separator: "; ") }
-}
-
-/// One thing that is wrong with a chain. `subject` is printable text and names the certificate at fault.
-package enum ChainFault: Equatable, Sendable, CustomStringConvertible {
-    case expired(subject: String, at: Int64)
-    case notYetValid(subject: String, from: Int64)
-    /// Nobody among the given certificates issued `subject`.
-    case unknownIssuer(subject: String, issuer: String)
-    /// A root that was presented but is not among the trusted ones.
-    case untrustedRoot(subject: String)
-    /// The issuer is there, but its certificate does not let it issue.
-    case issuerNotCA(subject: String, issuer: String)
-    case issuerMayNotSign(subject: String, issuer: String)
-    case badSignature(subject: String, issuer: String)
-    case pathTooLong(issuer: String)
-    case wrongPurpose(subject: String, wanted: String, usages: String)
-    case nameMismatch(wanted: String, names: [String])
-    case weak(subject: String, what: String)
-    /// Anything else, in OpenSSL's words.
-    case other(subject: String, reason: String)
-
-    package var description: String {
-        switch self {
-        case .expired(let subject, let at): "\(subject) expired on \(CertificateTime.text(at))"
-        case .notYetValid(let subject, let from): "\(subject) is not valid before \(CertificateTime.text(from))"
-        case .unknownIssuer(let subject, let issuer): "the issuer of \(subject) is unknown: no certificate of \(issuer) at hand"
-        case .untrustedRoot(let subject): "the root \(subject) is not trusted"
-        case .issuerNotCA(let subject, let issuer): "\(subject) was issued by \(issuer), which is not a CA"
-        case .issuerMayNotSign(let subject, let issuer): "\(subject) was issued by \(issuer), whose key usage lacks keyCertSign"
-        case .badSignature(let subject, let issuer): "\(subject) was not signed by the key of this \(issuer)"
-        case .pathTooLong(let issuer): "more CAs follow below \(issuer) than its path length allows"
-        case .wrongPurpose(let subject, let wanted, let usages): "\(subject) is not made for a \(wanted): its usage is \(usages)"
-        case .nameMismatch(let wanted, let names):
-            "not valid for \(wanted): its names are \(names.isEmpty ? "none" : names.joined(separator: ", "))"
-        case .weak(let subject, let what): "\(subject) is too weak: \(what)"
-        case .other(let subject, let reason): "\(subject): \(reason)"
-        }
-    }
-}
-
 extension CertificateChain {
     /// Builds the way from the leaf to one of `anchors` and checks it at `time` (unix seconds).
     ///
@@ -89,6 +44,7 @@ private final class ChainCheck {
             cssl_sk_x509_free(presented)
             X509_STORE_free(store)
         }
+        X509_STORE_set_check_issued(store) { _, certificate, issuer in ChainCheck.isLikelyIssuer(issuer, of: certificate) ? 1 : 0 }
         for anchor in anchors { X509_STORE_add_cert(store, anchor.raw) }
         for other in chain.others { cssl_sk_x509_push(presented, other.raw) }
         guard X509_STORE_CTX_init(context, store, chain.leaf.raw, presented) == 1, let rules = X509_STORE_CTX_get0_param(context) else {
@@ -96,6 +52,7 @@ private final class ChainCheck {
         }
         X509_VERIFY_PARAM_set_flags(rules, UInt(X509_V_FLAG_PARTIAL_CHAIN) | (strict ? UInt(X509_V_FLAG_X509_STRICT) : 0))
         X509_VERIFY_PARAM_set_time(rules, time_t(time))
+        X509_VERIFY_PARAM_set_depth(rules, 8)
         X509_VERIFY_PARAM_set_auth_level(rules, 2)
         prepare(rules, purpose)
         X509_STORE_CTX_set_ex_data(context, 0, Unmanaged.passUnretained(self).toOpaque())
@@ -119,6 +76,20 @@ private final class ChainCheck {
             way.append(next)
         }
         return way
+    }
+
+    /// Whether `issuer` is worth a try. Key identifiers that fit decide at once; without them, or where they differ (they are a hint, not a
+    /// rule), the signature does: two authorities may have one name.
+    private static func isLikelyIssuer(_ issuer: OpaquePointer?, of certificate: OpaquePointer?) -> Bool {
+        guard X509_NAME_cmp(X509_get_issuer_name(certificate), X509_get_subject_name(issuer)) == 0 else { return false }
+        if let wanted = X509_get0_authority_key_id(certificate), let own = X509_get0_subject_key_id(issuer),
+            ASN1_OCTET_STRING_cmp(wanted, own) == 0
+        {
+            return true
+        }
+        let verified = X509_verify(certificate, X509_get0_pubkey(issuer)) == 1
+        if !verified { ERR_clear_error() }
+        return verified
     }
 
     private func broken(_ reason: String) -> ChainFailure {
@@ -156,6 +127,7 @@ private final class ChainCheck {
         case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN: return .untrustedRoot(subject: subject)
         case X509_V_ERR_CERT_SIGNATURE_FAILURE: return .badSignature(subject: subject, issuer: certificate.issuer)
         case X509_V_ERR_INVALID_CA, X509_V_ERR_INVALID_NON_CA:
+            if certificate.claimsCA { return .issuerMayNotSign(subject: chain.leaf.subject, issuer: subject) }
             return .issuerNotCA(subject: chain.leaf.subject, issuer: subject)
         case X509_V_ERR_KEYUSAGE_NO_CERTSIGN: return .issuerMayNotSign(subject: chain.leaf.subject, issuer: subject)
         case X509_V_ERR_PATH_LENGTH_EXCEEDED: return .pathTooLong(issuer: subject)
@@ -168,6 +140,7 @@ private final class ChainCheck {
             return .nameMismatch(wanted: name.description, names: chain.leaf.alternativeNames.map(\.description))
         case X509_V_ERR_EE_KEY_TOO_SMALL, X509_V_ERR_CA_KEY_TOO_SMALL:
             return .weak(subject: subject, what: "\(certificate.publicKeyAlgorithm) key of \(certificate.publicKeyBits) bits")
+        case X509_V_ERR_CERT_CHAIN_TOO_LONG: return .tooLong(limit: 8)
         case X509_V_ERR_CA_MD_TOO_WEAK: return .weak(subject: subject, what: "signed with \(certificate.signatureAlgorithm)")
         default: return .other(subject: subject, reason: String(cString: X509_verify_cert_error_string(Int(code))))
         }
@@ -180,11 +153,7 @@ private final class ChainCheck {
         guard let candidate, !candidate.isSame(as: certificate) else {
             return .unknownIssuer(subject: subject, issuer: certificate.issuer)
         }
-        if !certificate.isIssued(by: candidate) { return .badSignature(subject: subject, issuer: candidate.subject) }
-        if !candidate.isCA { return .issuerNotCA(subject: subject, issuer: candidate.subject) }
-        if let usage = candidate.keyUsage, !usage.contains(.keyCertSign) {
-            return .issuerMayNotSign(subject: subject, issuer: candidate.subject)
-        }
-        return .other(subject: subject, reason: "its authority key identifier does not fit \(candidate.subject)")
+        if certificate.isIssued(by: candidate) { return .unknownIssuer(subject: subject, issuer: certificate.issuer) }  // a loop
+        return .badSignature(subject: subject, issuer: candidate.subject)
     }
 }
