@@ -10,11 +10,12 @@ let strict: [SwiftSetting] =
 
 /// Rooms do without regular expressions, which are 1.1 MB of every binary; `contains(text:)` of Bytes finds a text.
 let lean: [SwiftSetting] = strict + [.unsafeFlags(["-Xfrontend", "-disable-implicit-string-processing-module-import"])]
-/// Nothing looks up symbols of the executable by name, so the linker may drop what nobody uses.
+/// Nothing looks up symbols of the executable by name, so the linker may drop what nobody uses; and of the names of all characters,
+/// which Swift's library brings along, nothing makes use (clinux.c has the function that takes their place).
 let small: [LinkerSetting] = [
     .unsafeFlags([
         "-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "pack-relative-relocs", "-Xlinker", "--no-export-dynamic", "-Xlinker", "--gc-sections",
-        "-Xlinker", "--icf=safe",
+        "-Xlinker", "--icf=safe", "-Xlinker", "--wrap=_swift_stdlib_getScalarName",
     ])
 ]
 

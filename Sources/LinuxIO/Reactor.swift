@@ -195,12 +195,7 @@ public final class Reactor {
     }
 
     private func deliver(isLast: Bool = false) {
-        for letter in mailbox.collect(isLast: isLast) {
-            switch letter {
-            case .call(let work): work(self)
-            case .job(let job): job.runSynchronously(on: mailbox.asUnownedTaskExecutor())
-            }
-        }
+        for letter in mailbox.collect(isLast: isLast) { letter(self) }
     }
 }
 

@@ -52,11 +52,14 @@ private final class Rig: Sendable {
 
     /// Whether nobody holds the bridge or its connections any more.
     func isGone() async -> Bool {
-        await mailbox.call { reactor in
-            weak let bridge = reactor.resident as? LocalBridge
-            reactor.resident = nil
-            return bridge == nil && reactor.count == 0
-        } ?? false
+        await withCheckedContinuation { waiter in
+            let isSent = mailbox.send { reactor in
+                weak let bridge = reactor.resident as? LocalBridge
+                reactor.resident = nil
+                waiter.resume(returning: bridge == nil && reactor.count == 0)
+            }
+            if !isSent { waiter.resume(returning: false) }
+        }
     }
 }
 
