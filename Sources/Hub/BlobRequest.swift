@@ -120,7 +120,7 @@ struct BlobRequest {
         if let announced, announced > limits.fileBytes { throw .answer(BlobAnswer.error(.fileTooLarge(limit: limits.fileBytes))) }
         let writing = BlobWriting(
             target, of: name, in: core.uploads.directory, announced: announced, digest: ContentDigest(try digests()), within: limits)
-        return BlobReception(writing, for: head, at: core.uploads, place: place, idleSeconds: core.limits.serving.idleSeconds)
+        return BlobReception(writing, for: head, at: core.uploads, place: place, idleSeconds: core.servingLimits.idleSeconds)
     }
 
     private func digests() throws(Refused) -> [(kind: ContentDigest.Kind, value: [UInt8])] {
@@ -138,7 +138,7 @@ struct BlobRequest {
     private func putBlockList(of name: BlobName, _ place: UploadPlace) throws(Refused) -> RequestBody {
         let desk = core.uploads, limits = core.limits.uploads, head = self.head, connection = self.connection, reactor = self.reactor
         let conditions = BlobConditions(head.headers), wanted = try digests()
-        return BlockListBody(limit: core.limits.serving.requestBytes, for: head) { [weak connection] bytes in
+        return BlockListBody(limit: core.servingLimits.requestBytes, for: head) { [weak connection] bytes in
             guard let connection else { return nil }
             desk.run(for: connection, on: reactor) {
                 defer { extendLifetime(place) }  // it is in use until now

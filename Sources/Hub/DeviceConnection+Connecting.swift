@@ -90,7 +90,8 @@ extension DeviceConnection {
         let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
         admission = DeviceAdmission(
             principal: principal, password: connect.password, host: entrance.host, serial: serial, isDurable: !connect.cleanSession,
-            isResumed: !connect.cleanSession && stored != nil, silenceMilliseconds: UInt64(keepAlive) * 1500, model: entrance.model, will: connect.will)
+            isResumed: !connect.cleanSession && stored != nil, silenceMilliseconds: UInt64(keepAlive) * 1500, model: entrance.model,
+            will: connect.will)
         if let displaced {
             displaced.mailbox.send { reactor in (reactor.source(displaced.token) as? DeviceConnection)?.cut(.takenOver, on: reactor) }
         }

@@ -41,13 +41,13 @@ final class DeviceConnection: Connection {
         self.framing = DeviceFraming(framing)
         self.authority = authority
         super.init(channel)
-        openingMilliseconds = core.limits.serving.handshakeSeconds * 1000
+        openingMilliseconds = core.servingLimits.handshakeSeconds * 1000
         stallMilliseconds = ServingLimits.stallMilliseconds
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive(idleSeconds: 60, intervalSeconds: 10)
-        reactor.setDeadline(of: self, inMilliseconds: core.limits.serving.handshakeSeconds * 1000)
+        reactor.setDeadline(of: self, inMilliseconds: core.servingLimits.handshakeSeconds * 1000)
         chain = channel.peerChain
     }
 
@@ -93,7 +93,7 @@ final class DeviceConnection: Connection {
 
     /// Works off whole packets and returns how many bytes they had.
     private func process(_ bytes: RawSpan, on reactor: Reactor) -> Int {
-        let limit = core.limits.serving.packetBytes  // behind a lock: once for all packets of a read
+        let limit = core.servingLimits.packetBytes  // behind a lock: once for all packets of a read
         var used = 0
         do throws(MQTTError) {
             while used < bytes.byteCount, cutReason == nil, !isHeld {

@@ -7,7 +7,7 @@ import Wire
 /// The requests of the HTTPS port: of the service API, of devices over HTTPS, for files; and upgrades to a device's MQTT connection or to a
 /// leg of a stream.
 extension HubCore: HTTPService {
-    var servingLimits: ServingLimits { limits.serving }
+    var servingLimits: ServingLimits { server.limits }
     func date(on reactor: Reactor) -> String { Desk.of(reactor)?.httpDate() ?? HTTPDate.text(Clock.unixSeconds) }
 
     func begin(_ head: HTTPRequestHead, on connection: HTTPConnection, _ reactor: Reactor) -> HTTPCourse {

@@ -204,7 +204,7 @@ final class HubStream: LegOwner {
         switch upgrade {
         case .blind:
             let connection = BlindSwitch(
-                channel, of: self, as: leg, withinMilliseconds: desk.core.limits.serving.handshakeSeconds * 1000)
+                channel, of: self, as: leg, withinMilliseconds: desk.core.servingLimits.handshakeSeconds * 1000)
             switches[leg] = connection
             handle(.legAdmitted(leg), on: reactor)
             return connection
