@@ -59,6 +59,7 @@ let fuzzers: [Target] = [
     fuzzer("paths", in: "Paths", of: "Trust"),
     fuzzer("telemetry-record", in: "TelemetryRecord", of: "Telemetry"),
     fuzzer("client-chain", in: "ClientChain", of: "TLS"),
+    fuzzer("audit-line", in: "AuditLine", of: "Audit"),
 ]
 
 let package = Package(
@@ -85,6 +86,7 @@ let package = Package(
         room("Dialing", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
+        room("Audit", knows: ["CLinux", "Console", "Wire", "LinuxIO", "Bytes"]),
 
         room("Serving", knows: ["Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
 
@@ -111,6 +113,7 @@ let package = Package(
         tests(of: "LinuxIO"),
         tests(of: "Connections", with: ["LinuxIO"]),
         tests(of: "Console", with: ["Wire"]),
+        tests(of: "Audit", with: ["Wire", "LinuxIO"]),
         tests(of: "TLS", with: ["CLinux", "COpenSSL", "Connections", "LinuxIO"]),
         tests(of: "Certificates", with: ["Console"]),
         tests(of: "Relay", with: ["Connections", "Wire", "TLS", "LinuxIO"]),

@@ -12,14 +12,14 @@ package final class TelemetryFollower: Sendable {
     }
 
     private let readers: [TelemetryReader]
-    private let watch: TelemetryWatch
+    private let watch: ModificationWatch
     private let device: String?
 
     /// - Parameter device: only this device's messages, and those of its modules.
     /// - Parameter start: an offset or sequence number means that of each partition.
     package init(_ directory: LogDirectory, device: String? = nil, from start: TelemetryStart) throws(TelemetryError) {
         self.device = device
-        watch = try TelemetryWatch(directory)
+        watch = try ModificationWatch(directory)
         var readers: [TelemetryReader] = []
         for partition in device.map({ [directory.partition(of: $0)] }) ?? Array(0..<directory.partitions) {
             readers.append(try TelemetryReader(directory, partition: partition, from: start))

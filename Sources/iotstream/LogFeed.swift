@@ -1,4 +1,5 @@
 import Console
+import LinuxIO
 import Store
 import Telemetry
 import Wire
@@ -9,7 +10,7 @@ final class LogFeed: MonitorFeed {
 
     private let order: MonitorOrder
     private let tour: TelemetryTour
-    private let watch: TelemetryWatch
+    private let watch: ModificationWatch
     private let groups: ConsumerGroups
 
     init(_ paths: RuntimePaths, _ order: MonitorOrder) throws(Failure) {
@@ -17,7 +18,7 @@ final class LogFeed: MonitorFeed {
         do throws(TelemetryError) {
             let directory = try LogDirectory(paths.telemetry)
             groups = ConsumerGroups(directory)
-            watch = try TelemetryWatch(directory)
+            watch = try ModificationWatch(directory)
             let own = order.partition ?? order.device.map { directory.partition(of: $0) }
             var readers: [TelemetryReader] = []
             for partition in own.map({ [$0] }) ?? Array(0..<directory.partitions) {

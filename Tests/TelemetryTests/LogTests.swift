@@ -205,7 +205,7 @@ import Testing
         let log = try place.open()
         defer { log.close() }
         let directory = try LogDirectory(place.path)
-        let watch = try TelemetryWatch(directory), reader = try TelemetryReader(directory, partition: 0, from: .latest)
+        let watch = try ModificationWatch(directory), reader = try TelemetryReader(directory, partition: 0, from: .latest)
         #expect(!watch.wait(milliseconds: 0))
         log.append(["one"])
         #expect(watch.wait(milliseconds: 10_000))
