@@ -80,6 +80,7 @@ let package = Package(
         room("Telemetry", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
         room("Query", knows: ["Wire", "Bytes"]),
         room("Registry", knows: ["Query", "Store", "Wire", "Bytes"]),
+        room("Enrollments", knows: ["Query", "Store", "TLS", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
         room("Blobs", knows: ["CLinux", "COpenSSL", "Wire", "LinuxIO", "Bytes"]),
         room("Relay", knows: ["CLinux", "Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
@@ -101,7 +102,7 @@ let package = Package(
         .executableTarget(
             name: "iotstream",
             dependencies: [
-                "Hub", "Agent", "Proxy", "Certificates", "Registry", "Telemetry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO",
+                "Hub", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO",
                 "Bytes",
             ],
             swiftSettings: lean,
@@ -128,6 +129,7 @@ let package = Package(
         tests(of: "Store", with: ["LinuxIO"]),
         tests(of: "Telemetry", with: ["CLinux", "LinuxIO"]),
         tests(of: "Query", with: ["Wire"]),
+        tests(of: "Enrollments", with: ["Store", "TLS", "Wire", "LinuxIO"]),
         tests(of: "Registry", with: ["Query", "Store", "Wire", "LinuxIO"]),
         .executableTarget(
             name: "telemetry-measure", dependencies: ["Telemetry", "LinuxIO", "Bytes"], path: "Tests/Benchmarks/telemetry",

@@ -7,6 +7,13 @@ extension Query {
         self = try parser.query()
     }
 
+    /// Reads a query over documents of another kind, where `source` is the only name that FROM takes.
+    package init(parsing text: String, from source: String) throws(QuerySyntaxError) {
+        var parser = try QueryParser(text)
+        parser.onlySource = source
+        self = try parser.query()
+    }
+
     /// Reads a condition alone, as jobs and configurations have them (service-rest 11.3): `*` is every device, and it may begin
     /// with `FROM devices.modules WHERE`. Nil for an empty one: nobody.
     package static func parse(condition text: String) throws(QuerySyntaxError) -> Query? {
@@ -18,6 +25,8 @@ extension Query {
 /// Reads a query by recursive descent, no deeper than `Query.deepestNesting`.
 struct QueryParser {
     var scanner: QueryScanner
+    /// The one source there is, where it is another than the hub's.
+    var onlySource: String?
     /// Levels that are open.
     var depth = 0
 
@@ -161,6 +170,10 @@ struct QueryParser {
         let start = scanner.place
         let name = try path()
         switch ([name.root] + name.rest).map({ $0.lowercased() }) {
+        case let words where onlySource != nil:
+            guard let only = onlySource, words == [only.lowercased()] else {
+                throw scanner.error("the source is \(onlySource ?? "")", at: start)
+            }
         case ["devices"]: query.source = .devices
         case ["devices", "modules"]: query.source = .modules
         case ["devices", "jobs"]: query.source = .jobs

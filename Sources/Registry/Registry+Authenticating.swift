@@ -123,21 +123,8 @@ extension Registry {
 
     /// After the signature: a stranger learns nothing from the difference.
     private static func check(_ token: SASToken, hosts: [String], path: String, now: Int64) throws(Refusal) {
-        let isMeant = spellings(of: hosts, in: token).contains { token.covers(host: $0, path: path) }
-        guard isMeant else { throw .wrongAudience }
+        guard token.covers(hosts: hosts, path: path) else { throw .wrongAudience }
         guard !token.isExpired(now: now) else { throw .expired(expiry: token.expiry) }
-    }
-
-    /// The hub's names, and the host of the token with its port when it is one of them: some clients sign
-    /// `host:8443` (service-rest 2).
-    private static func spellings(of hosts: [String], in token: SASToken) -> [String] {
-        guard var resource = PercentCoding.decode(token.writtenResource) else { return hosts }
-        if !resource.utf8.contains(UInt8(ascii: "/")), let again = PercentCoding.decode(resource) { resource = again }
-        let first = resource.prefix { $0 != "/" }
-        guard let place = HostPort(parsing: String(first)), place.port != nil,
-            hosts.contains(where: { ASCII.equalIgnoringCase($0, place.host) })
-        else { return hosts }
-        return hosts + [String(first)]
     }
 
     /// Runs `body` on one snapshot, with refusals as its errors.

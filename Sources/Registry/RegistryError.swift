@@ -164,3 +164,10 @@ extension RegistryError: StoreFailure, CustomStringConvertible {
         if case .store(let error) = self { error.description } else { message }
     }
 }
+
+extension IfMatch {
+    /// Refuses when the document that exists is not the one that was meant.
+    func check(_ etag: String) throws(RegistryError) {
+        if case .etag(let wanted) = self, wanted != etag { throw .preconditionFailed }
+    }
+}

@@ -13,6 +13,8 @@ package struct RuntimePaths: Equatable, Sendable {
 
     /// Directory of the LMDB environment.
     package var registry: String { "\(state)/registry" }
+    /// Directory of the provisioning service's LMDB environment.
+    package var provisioning: String { "\(state)/provisioning" }
     /// Directory of the telemetry log.
     package var telemetry: String { "\(state)/telemetry" }
     /// Files of import and export jobs.

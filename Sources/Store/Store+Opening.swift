@@ -5,6 +5,7 @@ import LinuxIO
 extension Store {
     /// How the registry is opened.
     package struct Options: Sendable {
+        package var kind = Kind.registry
         package var access = Access.readWrite
         /// Makes the state directory and an empty registry when there is none; else that is `StoreError.missing`.
         package var create = true
@@ -31,11 +32,12 @@ extension Store {
         }
         let lock = try DirectoryLock(paths.state)
         defer { extendLifetime(lock) }  // held until the schema is settled
-        if try !exists(paths.registry) {
-            guard options.create, options.access == .readWrite else { throw .missing(path: paths.registry) }
+        let directory = options.kind.directory(paths)
+        if try !exists(directory) {
+            guard options.create, options.access == .readWrite else { throw .missing(path: directory) }
             try makeRegistry(paths, options)
         }
-        return try openExisting(paths.registry, options)
+        return try openExisting(directory, options)
     }
 
     private static func openExisting(_ path: String, _ options: Options) throws(StoreError) -> Store {
@@ -131,9 +133,10 @@ extension Store {
         do throws(StoreError) {
             try file.verify(everyPage: options.everyPage)
             let found = try readSchema(reader, data)
+            let schema = options.kind.schema
             if let found, found > schema { throw StoreError.newerSchema(path: data, found: found, known: schema) }
             if found == schema {
-                let handles = try Table.allCases.map { table throws(StoreError) in try openTable(reader, table, 0, data) }
+                let handles = try openTables(of: options.kind, reader, 0, data)
                 try check(mdb_txn_commit(reader), "commit")  // a commit is what keeps the handles
                 return handles
             }
@@ -143,7 +146,7 @@ extension Store {
         }
         mdb_txn_abort(reader)
         guard options.access == .readWrite else { throw .damaged(path: data, reason: "no schema") }
-        return try makeTables(environment, data)
+        return try makeTables(environment, data, options.kind)
     }
 
     private static func readSchema(_ transaction: OpaquePointer?, _ path: String) throws(StoreError) -> UInt32? {
@@ -174,21 +177,30 @@ extension Store {
         return handle
     }
 
+    /// The handle of each table, at its place; tables of other kinds have one that LMDB refuses.
+    private static func openTables(
+        of kind: Kind, _ transaction: OpaquePointer?, _ flags: CInt, _ path: String
+    ) throws(StoreError) -> [MDB_dbi] {
+        var handles = [MDB_dbi](repeating: .max, count: Table.allCases.count)
+        for table in Table.all(of: kind) { handles[table.rawValue] = try openTable(transaction, table, flags, path) }
+        return handles
+    }
+
     /// Makes the tables that are missing and writes the schema: a new registry's, or an older one's way to this release.
-    private static func makeTables(_ environment: OpaquePointer, _ path: String) throws(StoreError) -> [MDB_dbi] {
+    private static func makeTables(_ environment: OpaquePointer, _ path: String, _ kind: Kind) throws(StoreError) -> [MDB_dbi] {
         var writer: OpaquePointer?
         var code = mdb_txn_begin(environment, nil, 0, &writer)
         guard code == 0 else { throw StoreError(code, "begin", path: path) }
         let handles: [MDB_dbi]
         do {
-            handles = try Table.allCases.map { table throws(StoreError) in try openTable(writer, table, MDB_CREATE, path) }
+            handles = try openTables(of: kind, writer, MDB_CREATE, path)
         } catch {
             mdb_txn_abort(writer)
             throw error
         }
         // A later schema converts its records here, in this same transaction.
         var name = Array("schema".utf8)
-        var value = withUnsafeBytes(of: UInt64(schema).bigEndian) { Array($0) }
+        var value = withUnsafeBytes(of: UInt64(kind.schema).bigEndian) { Array($0) }
         code = name.withUnsafeMutableBytes { name in
             value.withUnsafeMutableBytes { value in
                 var key = MDB_val(mv_size: name.count, mv_data: name.baseAddress)
@@ -211,19 +223,19 @@ extension Store {
 extension Store {
     /// Makes an empty registry beside its place and renames it.
     private static func makeRegistry(_ paths: RuntimePaths, _ options: Options) throws(StoreError) {
-        let beside = "\(paths.registry).new"
+        let directory = options.kind.directory(paths), beside = "\(directory).new"
         for name in ["data.mdb", "lock.mdb"] { unlink("\(beside)/\(name)") }
         rmdir(beside)
         guard mkdir(beside, 0o700) == 0 else { throw StoreError(errno, "mkdir", path: beside) }
         let environment = try openEnvironment(beside, options)
-        do { _ = try makeTables(environment, beside) } catch {
+        do { _ = try makeTables(environment, beside, options.kind) } catch {
             mdb_env_close(environment)
             throw error
         }
         mdb_env_close(environment)
         try adopt(beside, from: paths.state)
-        guard rename(beside, paths.registry) == 0 else { throw StoreError(errno, "rename", path: paths.registry) }
-        do { try Files.syncDirectory(of: paths.registry) } catch { throw StoreError(error.number, error.call, path: paths.state) }
+        guard rename(beside, directory) == 0 else { throw StoreError(errno, "rename", path: directory) }
+        do { try Files.syncDirectory(of: directory) } catch { throw StoreError(error.number, error.call, path: paths.state) }
     }
 
     /// When root makes a registry in another user's state directory, it becomes that user's.

@@ -2,17 +2,26 @@ import CLMDB
 import Glibc
 import Synchronization
 
-/// The registry's LMDB environment, shared with every other process of this machine that has it open.
+/// The LMDB environment of the registry or of the provisioning service, shared with every other process of this machine that has it open.
 ///
 /// Unchecked Sendable: LMDB's environment may be used by any thread, its handles are set once in `init`,
 /// and a change of the map's size has the lock alone.
 package final class Store: @unchecked Sendable {
     package enum Access: Sendable { case readWrite, readOnly }
 
+    /// Whose environment it is; a state directory may have both.
+    package enum Kind: Sendable {
+        case registry, provisioning
+
+        func directory(_ paths: RuntimePaths) -> String { self == .registry ? paths.registry : paths.provisioning }
+        /// The schema that this release writes.
+        var schema: UInt32 { self == .registry ? Store.schema : 1 }
+    }
+
     /// The longest key in bytes, as LMDB is built by Debian.
     package static let longestKeyBytes = 511
 
-    /// The directory `STATE/registry`.
+    /// The directory `STATE/registry` or `STATE/provisioning`.
     package let path: String
     package let access: Access
     let environment: OpaquePointer

@@ -20,9 +20,22 @@
 ///     filenotices  number                         a file that has come, JSON
 ///     notices    sequence of the change           see `Snapshot.notice`
 ///     changes    sequence, 8 bytes big-endian     see `Change`
+///
+/// The provisioning service's environment has `meta`, `policies` and `facts`, and these; ids in lower case:
+///
+///     enrollments   registrationId                individual enrollment, JSON
+///     groups        enrollmentGroupId             enrollment group, JSON
+///     registrations registrationId                where a device was assigned, JSON
+///     members       enrollmentGroupId NUL registrationId  nothing: who has registered by a group
+///     operations    operationId                   a registration under way or lately ended, JSON
+///     running       registrationId                operationId of the registration under way
+///     spreads       candidates NUL host           how many devices a hub has of those spread over the same candidates, JSON
+///     hubs          name                          linked hub, JSON
+///     certificates  name                          CA certificate, JSON
 package enum Table: Int, CaseIterable, Sendable {
     case meta, devices, modules, twins, policies, sessions, facts, quotas, messages, expiries, feedback
     case jobs, outcomes, transfers, configurations, uploads, fileNotices, notices, changes
+    case enrollments, groups, registrations, members, operations, running, spreads, hubs, certificates
 
     /// The table's name in the file.
     var name: String {
@@ -46,6 +59,27 @@ package enum Table: Int, CaseIterable, Sendable {
         case .fileNotices: "filenotices"
         case .notices: "notices"
         case .changes: "changes"
+        case .enrollments: "enrollments"
+        case .groups: "groups"
+        case .registrations: "registrations"
+        case .members: "members"
+        case .operations: "operations"
+        case .running: "running"
+        case .spreads: "spreads"
+        case .hubs: "hubs"
+        case .certificates: "certificates"
+        }
+    }
+
+    private static let ofProvisioning: [Table] = [
+        .enrollments, .groups, .registrations, .members, .operations, .running, .spreads, .hubs, .certificates,
+    ]
+
+    /// The tables of an environment.
+    static func all(of kind: Store.Kind) -> [Table] {
+        switch kind {
+        case .registry: allCases.filter { !ofProvisioning.contains($0) }
+        case .provisioning: [.meta, .policies, .facts] + ofProvisioning
         }
     }
 }

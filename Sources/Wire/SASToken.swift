@@ -110,6 +110,18 @@ package struct SASToken: Equatable, Sendable, CustomStringConvertible, CustomRef
         return covers(host: String(host), path: String(path))
     }
 
+    /// Whether the token is good for the path at a service of these names, none with a port. Some clients sign `host:8443`, which is
+    /// the same (service-rest 2).
+    package func covers(hosts: [String], path: String) -> Bool {
+        if hosts.contains(where: { covers(host: $0, path: path) }) { return true }
+        guard var resource = PercentCoding.decode(writtenResource) else { return false }
+        if !resource.utf8.contains(UInt8(ascii: "/")), let again = PercentCoding.decode(resource) { resource = again }
+        let first = String(resource.prefix { $0 != "/" })
+        guard let place = HostPort(parsing: first), place.port != nil, hosts.contains(where: { ASCII.equalIgnoringCase($0, place.host) })
+        else { return false }
+        return covers(host: first, path: path)
+    }
+
     private static func covers(_ resource: String, host: String, path: String) -> Bool {
         var said = resource.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         if said.count > 1, said.last?.isEmpty == true { said.removeLast() }  // one trailing slash is tolerated

@@ -18,9 +18,4 @@ package enum IfMatch: Equatable, Sendable {
         if text.utf8.count >= 2, text.first == "\"", text.last == "\"" { text = text.dropFirst().dropLast() }
         self = text == "*" ? .any : .etag(String(text))
     }
-
-    /// Refuses when the document that exists is not the one that was meant.
-    func check(_ etag: String) throws(RegistryError) {
-        if case .etag(let wanted) = self, wanted != etag { throw .preconditionFailed }
-    }
 }
