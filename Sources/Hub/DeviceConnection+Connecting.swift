@@ -1,3 +1,4 @@
+import Console
 import LinuxIO
 import Registry
 import Wire
@@ -62,6 +63,10 @@ extension DeviceConnection {
         if let will = connect.will, will.qos > .atLeastOnce || !isTelemetry(will.topic, of: name) {
             AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: .badWill)
             return refuse(.notAuthorized, on: reactor)
+        }
+        if core.throttles.refusal(of: .connects) != nil {
+            Log.info("device-refused", ["identity": name.clientID, "peer": peer?.description ?? "", "reason": "throttled"])
+            return refuse(.serverUnavailable, on: reactor)
         }
         guard !reactor.isDraining else { return refuse(.serverUnavailable, on: reactor) }
         let entrance = DeviceEntrance(connect: connect, principal: principal, host: host, model: model)

@@ -14,7 +14,7 @@ extension DeviceConnection {
         let room = Self.window - core.locks.messages(of: device, heldBy: holder).count
         guard room > 0, let queue = try? core.registry.messages(of: device) else { return }
         var isHalted = false
-        for (queued, _) in core.locks.take(from: queue, of: device, for: holder, limit: room) {
+        for (queued, _) in core.locks.take(from: queue, of: device, for: holder, limit: room, seconds: core.limits.messageLockSeconds) {
             // What came back was sent to this session before, unless it is a new one.
             let isRepeated = admission.isResumed && queued.deliveryCount > 0
             if isHalted

@@ -42,6 +42,9 @@ struct DeviceTelemetry: ~Copyable {
 
 /// What a device measures (mqtt-device 10).
 extension DeviceConnection {
+    /// Milliseconds for which a device that sends too much is slowed down; one that is worse is cut off (mqtt-device 19).
+    private static let longestHold = 60_000
+
     /// A message to a topic other than the last.
     func record(_ publish: MQTTPublish, _ bag: PropertyBag, _ payload: RawSpan, on reactor: Reactor) {
         guard let admission else { return }
@@ -70,6 +73,10 @@ extension DeviceConnection {
     /// Gives the log what a read has brought.
     func recordGathered(on reactor: Reactor) {
         guard let batch = telemetry.gathered.take() else { return }
+        guard let wait = core.throttles.delay(of: .telemetry, count: batch.count, most: Self.longestHold) else {
+            return cut(.throttled, on: reactor)  // what is not acknowledged comes again
+        }
+        if wait > 0 { hold(milliseconds: wait, on: reactor) }
         submit(batch, exchange(&telemetry.tickets, with: []), on: reactor)
     }
 

@@ -10,6 +10,7 @@ extension DeviceConnection {
     func getTwin(rid: String, on reactor: Reactor) {
         guard let name = admission?.name else { return }
         do throws(RegistryError) {
+            try throttle(.twinReads)
             tellTwin(200, rid: rid, payload: try core.registry.deviceTwin(name).bytes(), on: reactor)
         } catch { tellTwin(error, rid: rid, on: reactor) }
     }
@@ -20,7 +21,10 @@ extension DeviceConnection {
     ) {
         guard let admission else { return }
         let patch: JSONObject
-        do throws(RegistryError) { patch = try TwinChange.reported(payload: payload) } catch {
+        do throws(RegistryError) {
+            try throttle(.twinUpdates)
+            patch = try TwinChange.reported(payload: payload)
+        } catch {
             tellTwin(error, rid: rid, on: reactor)
             return finish([ticket], on: reactor)
         }
@@ -36,6 +40,10 @@ extension DeviceConnection {
                 connection.finish([ticket], on: reactor)
             }
         }
+    }
+
+    private func throttle(_ operation: ThrottledOperation) throws(RegistryError) {
+        if let wait = core.throttles.refusal(of: operation) { throw .throttled(milliseconds: wait) }
     }
 
     /// Tells that desired properties have changed, if the device wants to hear it.

@@ -14,7 +14,8 @@ import Wire
 final class DeviceConnection: Connection {
     /// Why the hub ends a connection; the word goes to the log.
     enum Cut: String {
-        case takenOver = "taken-over", keepAlive = "keep-alive-timeout", expired = "token-expired", disabled = "disabled-or-deleted"
+        case takenOver = "taken-over", keepAlive = "keep-alive-timeout", throttled, expired = "token-expired", disabled =
+            "disabled-or-deleted"
         case revoked = "credential-revoked", unavailable = "storage-unavailable"
         case protocolError = "protocol-error", noConnect = "no-connect-in-time", draining, said = "disconnected"
     }
@@ -32,6 +33,8 @@ final class DeviceConnection: Connection {
     var acknowledgements = DeviceAcknowledgements()
     var outbox = DeviceOutbox()
     var telemetry = DeviceTelemetry()
+    /// Until when nothing is read, as there was too much; in milliseconds of the reactor's clock.
+    private var heldUntil: UInt64?
     private(set) var chain: [[UInt8]] = []
     private var lastHeard: UInt64 = 0
     private(set) var cutReason: Cut?
@@ -111,7 +114,13 @@ final class DeviceConnection: Connection {
     }
 
     /// Whether what comes next has to wait.
-    var isHeld: Bool { isCommitting || telemetry.isDeferred || acknowledgements.isFull }
+    var isHeld: Bool { isCommitting || telemetry.isDeferred || acknowledgements.isFull || heldUntil != nil }
+
+    /// Reads nothing more for so long.
+    func hold(milliseconds: Int, on reactor: Reactor) {
+        heldUntil = reactor.now &+ UInt64(milliseconds)
+        setDeadline(on: reactor)
+    }
 
     /// Goes on after `isHeld` has become false.
     func goOn(on reactor: Reactor) {
@@ -164,6 +173,7 @@ final class DeviceConnection: Connection {
         guard let admission else { return }
         let silent = reactor.now &- lastHeard
         var wait = admission.silenceMilliseconds - min(silent, admission.silenceMilliseconds)
+        if let heldUntil { wait = heldUntil - min(reactor.now, heldUntil) }  // nobody listens to it
         if let end = admission.credentialEnd { wait = min(wait, UInt64(max(0, end &- Clock.unixSeconds)).multipliedClamping(by: 1000)) }
         reactor.setDeadline(of: self, inMilliseconds: Int(clamping: wait))
     }
@@ -171,6 +181,12 @@ final class DeviceConnection: Connection {
     override func expired(on reactor: Reactor) {
         guard let admission else { return cut(.noConnect, on: reactor) }
         if let end = admission.credentialEnd, Clock.unixSeconds >= end { return cut(.expired, on: reactor) }
+        if let heldUntil {
+            guard reactor.now >= heldUntil else { return setDeadline(on: reactor) }
+            self.heldUntil = nil
+            heard(on: reactor)
+            return goOn(on: reactor)
+        }
         if reactor.now &- lastHeard >= admission.silenceMilliseconds { return cut(.keepAlive, on: reactor) }
         setDeadline(on: reactor)
     }

@@ -4,7 +4,10 @@ import Streams
 import Wire
 
 extension HTTPAnswer {
-    init(_ error: RegistryError) { self.init(status: error.httpStatus, errorName: error.name, message: error.message) }
+    init(_ error: RegistryError) {
+        self.init(status: error.httpStatus, errorName: error.name, message: error.message)
+        if case .throttled(let milliseconds) = error { headers.add("Retry-After", String(max(1, (milliseconds + 999) / 1000))) }
+    }
 
     /// An error as an object, which a device gets as it is (mqtt-device 12.2).
     static func detail(_ error: RegistryError) -> JSONValue { detail(code: error.code, message: error.message) }

@@ -1,5 +1,6 @@
 import Blobs
 import Console
+import Registry
 import Serving
 import Wire
 
@@ -17,7 +18,11 @@ package struct HubConfiguration: Sendable, Equatable {
             .init("device-rate", .rate), .init("total-rate", .rate), .init("telemetry-partitions", .integer(1...32)),
             .init("telemetry-seconds", .seconds), .init("telemetry-bytes", .bytes), .init("upload-file-bytes", .bytes),
             .init("upload-device-bytes", .bytes), .init("upload-total-bytes", .bytes), .init("upload-notifications", .boolean),
-        ])
+            .init("message-queue", .integer(MessageLimits.queueRange)),
+            .init("message-deliveries", .integer(MessageLimits.deliveriesRange)),
+            .init("message-lock-seconds", .secondsIn(MessageLocks.range)),
+            .init("message-seconds", .secondsIn(MessageLimits.secondsRange)), .init("feedback-seconds", .seconds),
+        ] + ThrottledOperation.allCases.map { .init($0.key, .frequency) })
 
     /// Reads the file if there is one, then lays the options over it.
     static func load(_ arguments: Arguments) throws(Failure) -> HubConfiguration {
@@ -35,6 +40,12 @@ package struct HubConfiguration: Sendable, Equatable {
         limits.uploads.deviceBytes = top?.bytes("upload-device-bytes") ?? limits.uploads.deviceBytes
         limits.uploads.totalBytes = top?.bytes("upload-total-bytes") ?? limits.uploads.totalBytes
         limits.notifiesOfUploads = top?.boolean("upload-notifications") ?? limits.notifiesOfUploads
+        limits.messages.queue = top?.integer("message-queue") ?? limits.messages.queue
+        limits.messages.deliveries = top?.integer("message-deliveries") ?? limits.messages.deliveries
+        limits.messages.feedbackSeconds = top?.seconds("feedback-seconds").map { max(1, $0) }
+        limits.messages.seconds = top?.seconds("message-seconds") ?? limits.messages.seconds
+        limits.messageLockSeconds = top?.seconds("message-lock-seconds") ?? limits.messageLockSeconds
+        for operation in ThrottledOperation.allCases { limits.throttles[operation] = top?.frequency(operation.key) }
         return HubConfiguration(
             serving: try ServingSettings(top, arguments), limits: limits, telemetry: TelemetrySettings(top))
     }
@@ -55,6 +66,11 @@ package struct HubLimits: Sendable, Equatable {
     package var uploads = BlobLimits()
     /// Whether services hear of files that have come.
     package var notifiesOfUploads = true
+    /// What devices' queues allow, and for how long a message is held for a device that has not settled it.
+    package var messages = MessageLimits()
+    var messageLockSeconds = MessageLocks.usualSeconds
+    /// What may not happen as often as anybody likes.
+    var throttles: Throttles.Limits = [:]
 
     package init() {}
 }

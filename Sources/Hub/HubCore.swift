@@ -1,3 +1,4 @@
+import Console
 import LinuxIO
 import Registry
 import Serving
@@ -24,6 +25,7 @@ final class HubCore: Sendable {
     let feedback = BatchLocks(), fileNotices = BatchLocks()
     private let settings: Mutex<HubConfiguration>
     let allotments: Allotments
+    let throttles: Throttles
 
     init(
         server: ServerCore, registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, queries: QueryDesk, telemetryReading: Worker,
@@ -39,6 +41,7 @@ final class HubCore: Sendable {
         self.uploads = uploads
         settings = Mutex(configuration)
         allotments = Allotments(configuration.limits)
+        throttles = Throttles(configuration.limits.throttles)
     }
 
     var limits: HubLimits { settings.withLock { $0.limits } }
@@ -55,11 +58,19 @@ final class HubCore: Sendable {
 
     /// Takes all of a new configuration; running connections keep what they have, except for their streams' rates.
     func take(_ configuration: HubConfiguration) {
-        settings.withLock { $0 = configuration }
+        let old = settings.withLock { exchange(&$0, with: configuration) }
+        if old.telemetry.partitions != configuration.telemetry.partitions {
+            Log.warning("restart-needed", ["for": "telemetry-partitions"])
+        }
         allotments.take(configuration.limits)
+        throttles.take(configuration.limits.throttles)
+        registry.submit(.setHubFacts(facts), to: writer) { _ in }
         telemetry.setRetention(configuration.telemetry.retention)
         ration()
     }
+
+    /// What tools are to know of this hub.
+    var facts: HubFacts { HubFacts(names: names, httpsPort: httpsPort, messages: limits.messages) }
 
     /// The hub's short name: the first label of its first name.
     var shortName: String { names.first.map { String($0.prefix { $0 != "." }) } ?? "hub" }

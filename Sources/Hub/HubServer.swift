@@ -63,8 +63,7 @@ final class HubServer: ServedRole {
             }
         }
         try watch.watch(core.paths.streams)
-        let facts = HubFacts(names: core.names, httpsPort: core.httpsPort)
-        try core.registry.perform(.setHubFacts(facts))
+        try core.registry.perform(.setHubFacts(core.facts))
         core.uploads.prepare()
         sweepTimer = Timer(on: reactor) { timer, reactor in
             core.uploads.sweep()

@@ -6,8 +6,8 @@ import Wire
 
 /// Who holds which message of which queue for the moment (mqtt-device 11). Not on disk: after a restart every message is free.
 final class MessageLocks: Sendable {
-    /// How long a message is held for a device that has not settled it.
-    static let usualSeconds = 60
+    /// How long a message is held for a device that has not settled it, and what may be asked for.
+    static let usualSeconds = 60, range = 5...300
 
     /// Whoever was given messages.
     enum Holder: Equatable, Sendable {
@@ -30,7 +30,7 @@ final class MessageLocks: Sendable {
     /// Locks the first messages of a device's queue that are free, `limit` at most. A connection gets none from behind one that another
     /// connection holds, which will come back soon: messages go out in the order of the queue.
     func take(
-        from queue: [QueuedMessage], of device: String, for holder: Holder, limit: Int, seconds: Int = usualSeconds
+        from queue: [QueuedMessage], of device: String, for holder: Holder, limit: Int, seconds: Int
     ) -> [(message: QueuedMessage, token: String)] {
         let end = Clock.unixSeconds &+ Int64(seconds)
         return held.withLock { held in

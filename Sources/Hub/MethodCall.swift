@@ -19,6 +19,9 @@ final class MethodCall: Source {
         case tooMany
     }
 
+    /// What a call of so many bytes counts as: published limits go by units of 4 KiB (mqtt-device 19).
+    static func weight(_ bytes: Int) -> Int { max(1, (bytes + 4095) / 4096) }
+
     private enum State { case waiting, asked(Directory.Presence), over }
 
     private let request: MethodRequest

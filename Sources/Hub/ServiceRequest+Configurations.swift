@@ -10,7 +10,7 @@ extension ServiceRequest {
     /// `GET /configurations?top=`.
     func configurations() throws(Problem) -> HTTPAnswer? {
         try methods("GET")
-        try authorize(Self.rights)
+        try authorize(Self.rights, .configurations)
         let top = head.queryValue("top").flatMap { Int($0) } ?? Self.usualCount
         let found = try reading { () throws(RegistryError) in try registry.configurations().live }.sorted { $0.id < $1.id }
         let count = (1...Registry.mostConfigurations).contains(top) ? top : Self.usualCount
@@ -21,7 +21,7 @@ extension ServiceRequest {
     func configuration(_ id: String) throws(Problem) -> HTTPAnswer? {
         if id == "testQueries" { return try testQueries() }
         try methods("GET", "PUT", "DELETE")
-        try authorize(Self.rights)
+        try authorize(Self.rights, .configurations)
         let condition = IfMatch(header: head.headers["If-Match"])
         switch head.method {
         case "GET":
@@ -43,7 +43,7 @@ extension ServiceRequest {
 
     private func testQueries() throws(Problem) -> HTTPAnswer? {
         try methods("POST")
-        try authorize(Self.rights)
+        try authorize(Self.rights, .configurations)
         let body = try json()
         guard body.object != nil else { throw .registry(.argumentInvalid("the body is not an object")) }
         var errors = JSONObject()
@@ -57,7 +57,7 @@ extension ServiceRequest {
     /// `POST /devices/{id}/applyConfigurationContent`.
     func applyContent(to device: String) throws(Problem) -> HTTPAnswer? {
         try methods("POST")
-        try authorize(Self.rights)
+        try authorize(Self.rights, .configurations)
         let document = try json()
         let content = try reading { () throws(RegistryError) in try AppliedContent(json: document) }
         return commit(.configuration(.apply(content, device: device))) { _ in HTTPAnswer(status: 204) }

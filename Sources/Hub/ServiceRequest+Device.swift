@@ -6,8 +6,6 @@ import Wire
 
 /// What a device does over HTTPS instead of MQTT: telemetry, and fetching its messages (mqtt-device 16).
 extension ServiceRequest {
-    private static let lockRange = 5...300
-
     /// Lets the device itself in, by its token or its certificate, or a policy with DeviceConnect.
     @discardableResult
     func authorize(device name: ClientIdentity) throws(Problem) -> DevicePrincipal {
@@ -29,6 +27,7 @@ extension ServiceRequest {
         let messages = try reading { () throws(RegistryError) in
             try UploadedMessage.parse(head.headers, body: body)
         }
+        try throttle(.telemetry, weight: messages.count)
         var batch = TelemetryBundle(of: name.deviceID)
         for message in messages {
             guard let template = TelemetryTemplate(TelemetryIntake.envelope(message.properties, from: principal)),
@@ -42,7 +41,7 @@ extension ServiceRequest {
         }
         return switch submission {
         case .accepted: nil
-        case .full: Self.throttled
+        case .full: HTTPAnswer(.throttled(milliseconds: 1000))  // too much waits for the disk
         case .refused: Self.unavailable
         }
     }
@@ -51,19 +50,14 @@ extension ServiceRequest {
         HTTPAnswer(status: 503, errorName: "ServiceUnavailable", message: "the message could not be stored")
     }
 
-    private static var throttled: HTTPAnswer {
-        var answer = HTTPAnswer(status: 429, errorName: "ThrottlingException", message: "too much waits for the disk")
-        answer.headers.add("Retry-After", "1")
-        return answer
-    }
-
     /// `GET /devices/{id}/messages/deviceBound`: the first message that nobody holds.
     func fetchMessage(of device: String) throws(Problem) -> HTTPAnswer? {
         try methods("GET", "POST")
         try authorize(device: try name(device))
-        var seconds = MessageLocks.usualSeconds
+        try throttle(.messageFetches)
+        var seconds = core.limits.messageLockSeconds
         if let text = head.headers["IotHub-MessageLockTimeout"] {
-            guard let number = Int(text), Self.lockRange.contains(number) else {
+            guard let number = Int(text), MessageLocks.range.contains(number) else {
                 throw .registry(.argumentInvalid("IotHub-MessageLockTimeout is a number of seconds from 5 to 300"))
             }
             seconds = number

@@ -8,7 +8,7 @@ extension ServiceRequest {
     /// `GET` and `PATCH /digitaltwins/{id}`.
     func digitalTwin(_ device: String) throws(Problem) -> HTTPAnswer? {
         try methods("GET", "PATCH")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, head.method == "GET" ? .twinReads : .twinUpdates)
         let name = try name(device)
         let document = try reading { () throws(RegistryError) in try registry.twin(name) }
         let digital = DigitalTwin(document)
@@ -29,6 +29,7 @@ extension ServiceRequest {
     func digitalTwinCommand(_ device: String, component: String?, _ command: String) throws(Problem) -> HTTPAnswer? {
         try methods("POST")
         try authorize(.serviceConnect)
+        try throttle(.methods, weight: MethodCall.weight(body.count))
         let name = try name(device)
         let payload = body.isEmpty ? JSONValue.null : try json()
         func seconds(_ item: String, otherwise usual: Int) throws(Problem) -> Int {

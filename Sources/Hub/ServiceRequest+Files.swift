@@ -12,6 +12,7 @@ extension ServiceRequest {
         try methods("POST")
         let client = try name(device)
         try authorize(device: client)
+        try throttle(.uploads)
         guard core.limits.uploads.totalBytes > 0 else {
             throw .answer(HTTPAnswer(status: 400, errorName: "DefaultStorageEndpointNotConfigured", message: "this hub takes no files"))
         }

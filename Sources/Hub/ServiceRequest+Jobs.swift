@@ -9,7 +9,7 @@ extension ServiceRequest {
     func scheduledJob(_ id: String) throws(Problem) -> HTTPAnswer? {
         if id == "query" { return try listScheduledJobs() }
         try methods("GET", "PUT")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, .jobs)
         if head.method == "GET" {
             return HTTPAnswer(
                 json: try reading { () throws(RegistryError) in
@@ -28,14 +28,14 @@ extension ServiceRequest {
     /// `POST /jobs/v2/{id}/cancel`.
     func cancelScheduledJob(_ id: String) throws(Problem) -> HTTPAnswer? {
         try methods("POST")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, .jobs)
         return commit(.job(.cancel(id))) { outcome in outcome.job.map { HTTPAnswer(json: $0.job.json) } ?? HTTPAnswer(status: 500) }
     }
 
     /// `GET /jobs/v2/query?jobType=&jobStatus=`: one page, in the order of their ids.
     private func listScheduledJobs() throws(Problem) -> HTTPAnswer? {
         try methods("GET")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, .jobs)
         let filter = JobFilter(type: head.queryValue("jobType"), status: head.queryValue("jobStatus"))
         let continuation = head.headers["x-ms-continuation"] ?? head.queryValue("continuationToken")
         let rows = min(try wantedRows() ?? QueryRun.usualRows, QueryRun.mostRows)

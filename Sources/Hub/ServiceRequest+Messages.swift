@@ -7,7 +7,7 @@ extension ServiceRequest {
     /// `POST /devices/{id}/messages/deviceBound`.
     func sendMessage(to device: String) throws(Problem) -> HTTPAnswer? {
         try methods("POST")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, .messages)
         let message = try reading { () throws(RegistryError) in
             try CloudMessage(to: device, properties: try MessageFields.properties(in: head.headers), body: body)
         }

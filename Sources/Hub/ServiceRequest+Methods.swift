@@ -9,6 +9,7 @@ extension ServiceRequest {
     func invokeMethod(of client: ClientIdentity) throws(Problem) -> HTTPAnswer? {
         try methods("POST")
         try authorize(.serviceConnect)
+        try throttle(.methods, weight: MethodCall.weight(body.count))
         let document = try json()
         let request = try reading { () throws(RegistryError) in
             let request = try MethodRequest(json: document)

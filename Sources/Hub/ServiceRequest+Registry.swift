@@ -13,7 +13,7 @@ extension ServiceRequest {
     func devices() throws(Problem) -> HTTPAnswer? {
         try methods("GET", "POST")
         if head.method == "POST" {
-            try authorize(.registryWrite)
+            try authorize(.registryWrite, .registry)
             let json = try json()
             let entries = try reading { () throws(RegistryError) in try BulkEntry.parse(body: json) }
             return commit(.bulk(entries)) { outcome in
@@ -23,7 +23,7 @@ extension ServiceRequest {
                 return answer
             }
         }
-        try authorize(.registryRead)
+        try authorize(.registryRead, .registry)
         let top = head.queryValue("top").flatMap { Int($0) } ?? 1000
         let found = try reading { () throws(RegistryError) in try registry.devices(top: (1...1000).contains(top) ? top : 1000) }
         return HTTPAnswer(json: .array(found.map { $0.document(live: core.liveState($0.name)) }))
@@ -33,10 +33,10 @@ extension ServiceRequest {
         try methods("GET", "PUT", "DELETE")
         switch head.method {
         case "GET":
-            try authorize(.registryRead)
+            try authorize(.registryRead, .registry)
             return document(try reading { () throws(RegistryError) in try registry.identity(name) })
         case "PUT":
-            try authorize(.registryWrite)
+            try authorize(.registryWrite, .registry)
             let json = try json()
             let request = try reading { () throws(RegistryError) in try IdentityRequest(json: json, for: name) }
             let core = self.core
@@ -48,14 +48,14 @@ extension ServiceRequest {
                     json: identity.document(live: core.liveState(name)), etag: identity.etag)
             }
         default:
-            try authorize(.registryWrite)
+            try authorize(.registryWrite, .registry)
             return commit(.deleteIdentity(name, condition)) { _ in HTTPAnswer(status: 204) }
         }
     }
 
     func modules(of device: String) throws(Problem) -> HTTPAnswer? {
         try methods("GET")
-        try authorize(.registryRead)
+        try authorize(.registryRead, .registry)
         let found = try reading { () throws(RegistryError) in try registry.modules(of: device) }
         return HTTPAnswer(json: .array(found.map { $0.document(live: core.liveState($0.name)) }))
     }

@@ -7,7 +7,7 @@ extension ServiceRequest {
     /// `GET /jobs`.
     func transfers() throws(Problem) -> HTTPAnswer? {
         try methods("GET")
-        try authorize(.registryRead)
+        try authorize(.registryRead, .jobs)
         return HTTPAnswer(json: .array(try reading { () throws(RegistryError) in try registry.transfers().map(\.json) }))
     }
 
@@ -15,7 +15,7 @@ extension ServiceRequest {
     func transfer(_ id: String) throws(Problem) -> HTTPAnswer? {
         if id == "create" {
             try methods("POST")
-            try authorize(.registryWrite)
+            try authorize(.registryWrite, .jobs)
             let document = try json()
             let transfer = try reading { () throws(RegistryError) in try Transfer(request: document, now: .now) }
             return commit(.transfer(.create(transfer))) { outcome in
@@ -24,10 +24,10 @@ extension ServiceRequest {
         }
         try methods("GET", "DELETE")
         guard head.method == "DELETE" else {
-            try authorize(.registryRead)
+            try authorize(.registryRead, .jobs)
             return HTTPAnswer(json: try reading { () throws(RegistryError) in try registry.transfer(id).json })
         }
-        try authorize(.registryWrite)
+        try authorize(.registryWrite, .jobs)
         return commit(.transfer(.cancel(id))) { _ in HTTPAnswer(status: 204) }
     }
 }

@@ -8,7 +8,7 @@ extension ServiceRequest {
     /// `/twins/{device}` and `/twins/{device}/modules/{module}`.
     func twin(_ name: ClientIdentity) throws(Problem) -> HTTPAnswer? {
         try methods("GET", "PATCH", "PUT")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, head.method == "GET" ? .twinReads : .twinUpdates)
         let core = self.core
         @Sendable func answer(_ twin: TwinDocument) -> HTTPAnswer {
             HTTPAnswer(json: twin.json(live: core.liveState(name)), etag: twin.twin.etag)
@@ -26,7 +26,7 @@ extension ServiceRequest {
     /// `POST /devices/query`: one page, worked on beside the reactors.
     func query() throws(Problem) -> HTTPAnswer? {
         try methods("POST")
-        try authorize(.serviceConnect)
+        try authorize(.serviceConnect, .queries)
         guard let text = try json()["query"]?.string else { throw .registry(.argumentNull("BadRequest; the body has no query")) }
         let rows = try wantedRows()
         let core = self.core
@@ -42,10 +42,8 @@ extension ServiceRequest {
                 }
             mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
         }
-        if isTaken { return nil }
-        var answer = HTTPAnswer(status: 429, errorName: "ThrottlingException", message: "too many queries at once")
-        answer.headers.add("Retry-After", "1")
-        return answer
+        if !isTaken { throw .registry(.throttled(milliseconds: 1000)) }
+        return nil
     }
 
     func wantedRows() throws(Problem) -> Int? {

@@ -109,9 +109,9 @@ struct ServiceRequest {
         throw .answer(answer)
     }
 
-    /// Checks token and api-version.
+    /// Checks token and api-version, and that there is not too much of this.
     @discardableResult
-    func authorize(_ rights: Rights) throws(Problem) -> ServicePrincipal {
+    func authorize(_ rights: Rights, _ operation: ThrottledOperation? = nil) throws(Problem) -> ServicePrincipal {
         let path = (head.pathSegments ?? []).joined(separator: "/")
         let principal: ServicePrincipal
         do throws(Refusal) {
@@ -122,7 +122,13 @@ struct ServiceRequest {
             throw .registry(error.error)
         }
         try checkVersion()
+        if let operation { try throttle(operation) }
         return principal
+    }
+
+    /// Counts an operation of somebody who may; an error when there is too much of it.
+    func throttle(_ operation: ThrottledOperation, weight: Int = 1) throws(Problem) {
+        if let wait = core.throttles.refusal(of: operation, weight: weight) { throw .registry(.throttled(milliseconds: wait)) }
     }
 
     func checkVersion() throws(Problem) {

@@ -19,8 +19,8 @@ package struct CloudMessage: Equatable, Sendable {
 
     /// Bytes of body and properties at most.
     package static let mostBytes = 64 << 10
-    /// How long a message lives that says nothing of it, and at most, in seconds.
-    static let usualSeconds: Int64 = 3600, mostSeconds: Int64 = 2 * 86400
+    /// How long a message lives at most, in seconds.
+    static let mostSeconds: Int64 = 2 * 86400
 
     /// Its system properties, `iothub-ack` and the application's, in this order, as they go to the device.
     package let properties: PropertyBag
@@ -129,4 +129,9 @@ package struct MessageFeedback: Equatable, Sendable {
     package let sequence: UInt64
     /// The record as the service API shows it.
     package let json: JSONValue
+
+    /// When a record was made; never when it does not say so.
+    static func time(of record: JSONValue) -> Timestamp {
+        record["enqueuedTimeUtc"]?.string.flatMap { Timestamp(parsing: $0) } ?? .never
+    }
 }

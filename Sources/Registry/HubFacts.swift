@@ -7,10 +7,13 @@ package struct HubFacts: Equatable, Sendable {
     package var names: [String]
     /// The port of the first HTTPS listener.
     package var httpsPort: UInt16
+    /// What devices' queues allow.
+    package var messages: MessageLimits
 
-    package init(names: [String], httpsPort: UInt16) {
+    package init(names: [String], httpsPort: UInt16, messages: MessageLimits = MessageLimits()) {
         self.names = names
         self.httpsPort = httpsPort
+        self.messages = messages
     }
 
     static let key = "hub"
@@ -20,16 +23,16 @@ package struct HubFacts: Equatable, Sendable {
         names.first.map { HostPort(host: $0, port: httpsPort == 443 ? nil : httpsPort) }
     }
 
-    /// `{"names":[…],"httpsPort":443}`
+    /// `{"names":[…],"httpsPort":443,"messages":…}`, the last as `MessageLimits` has it.
     package var json: JSONValue {
-        ["names": .array(names.map { .string($0) }), "httpsPort": .integer(Int64(httpsPort))]
+        ["names": .array(names.map { .string($0) }), "httpsPort": .integer(Int64(httpsPort)), "messages": messages.json]
     }
 
     package init?(json: JSONValue) {
         guard let names = json["names"]?.array, let port = json["httpsPort"]?.integer, let httpsPort = UInt16(exactly: port) else {
             return nil
         }
-        self.init(names: names.compactMap(\.string), httpsPort: httpsPort)
+        self.init(names: names.compactMap(\.string), httpsPort: httpsPort, messages: MessageLimits(json: json["messages"]))
     }
 }
 

@@ -13,10 +13,6 @@ package enum MessageSettlement: Sendable {
 }
 
 extension Registry {
-    /// Messages that wait for one device at most.
-    package static let mostMessages = 50
-    /// How often a message is given to its device at most.
-    package static let mostDeliveries = 10
     /// Feedback records that are kept; the oldest go first.
     static let mostFeedback = 10_000
 
@@ -56,13 +52,16 @@ extension Registry {
     }
 
     /// The oldest feedback, `limit` records at most, that `isFree` says nobody holds.
-    package func feedback(limit: Int, where isFree: (UInt64) -> Bool) throws(RegistryError) -> [MessageFeedback] {
+    package func feedback(
+        limit: Int, now: Timestamp = .now, where isFree: (UInt64) -> Bool
+    ) throws(RegistryError) -> [MessageFeedback] {
         try read { transaction throws(RegistryError) in
             var found: [MessageFeedback] = []
+            let begin = try Self.messageLimits(in: transaction).beginOfFeedback(now)
             try Self.stored { () throws(StoreError) in
                 try transaction.scan(.feedback) { key, value in
                     if let sequence = key.toString().flatMap({ UInt64($0, radix: 16) }), isFree(sequence),
-                        let json = try? JSONValue.parse(value)
+                        let json = try? JSONValue.parse(value), MessageFeedback.time(of: json) >= begin
                     {
                         found.append(MessageFeedback(sequence: sequence, json: json))
                     }
@@ -80,10 +79,11 @@ extension Registry {
         _ message: CloudMessage, to device: String, in transaction: borrowing WriteTransaction, now: Timestamp
     ) throws(RegistryError) -> UInt64 {
         let identity = try require(try deviceName(device), in: transaction)
-        try expire(in: transaction, now: now, limit: mostMessages)  // what is over makes room
-        guard try queue(of: device, in: transaction).count < mostMessages else { throw .queueFull(device: device) }
+        let limits = try messageLimits(in: transaction)
+        try expire(in: transaction, now: now, limit: limits.queue)  // what is over makes room
+        guard try queue(of: device, in: transaction).count < limits.queue else { throw .queueFull(device: device) }
         let latest = Timestamp(ticks: now.ticks &+ CloudMessage.mostSeconds * 10_000_000)
-        let usual = Timestamp(ticks: now.ticks &+ CloudMessage.usualSeconds * 10_000_000)
+        let usual = Timestamp(ticks: now.ticks &+ Int64(limits.seconds) * 10_000_000)
         let sequence = try nextNumber(in: transaction)
         let queued = QueuedMessage(
             sequence: sequence, enqueuedTime: now, expiry: min(message.expiry ?? usual, latest), deliveryCount: 0,
@@ -109,7 +109,7 @@ extension Registry {
         case .reject: try remove(queued, of: device, .rejected, in: transaction, now: now)
         case .abandon:
             queued.deliveryCount += 1
-            if queued.deliveryCount >= mostDeliveries {
+            if try queued.deliveryCount >= messageLimits(in: transaction).deliveries {
                 try remove(queued, of: device, .deliveryCountExceeded, in: transaction, now: now)
             } else {
                 try stored { () throws(StoreError) in
@@ -181,16 +181,19 @@ extension Registry {
             "statusCode": .string(outcome.rawValue), "deviceId": .string(device), "deviceGenerationId": .string(queued.generationID),
             "enqueuedTimeUtc": .string(now.description),
         ]
-        let sequence = try nextNumber(in: transaction)
+        let sequence = try nextNumber(in: transaction), begin = try messageLimits(in: transaction).beginOfFeedback(now)
         try stored { () throws(StoreError) in
             try transaction.put(.feedback, hex(sequence), record.bytes())
-            guard try transaction.count(.feedback) > mostFeedback else { return }
-            var oldest: String?
-            try transaction.scan(.feedback) { key, _ in
-                oldest = key.toString()
-                return false
+            var excess = try transaction.count(.feedback) - mostFeedback
+            var over: [String] = []
+            try transaction.scan(.feedback) { key, value in
+                let isOld = (try? JSONValue.parse(value)).map { MessageFeedback.time(of: $0) < begin } ?? true
+                guard excess > 0 || isOld, over.count < 100, let key = key.toString() else { return false }
+                over.append(key)
+                excess -= 1
+                return true
             }
-            if let oldest { try transaction.delete(.feedback, oldest) }
+            for key in over { try transaction.delete(.feedback, key) }
         }
     }
 

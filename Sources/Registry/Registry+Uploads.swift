@@ -123,6 +123,20 @@ extension Registry {
         }
     }
 
+    /// Forgets uploads whose time is over, and tells how many: a device that never comes back leaves none behind.
+    static func expireUploads(in transaction: borrowing WriteTransaction, now: Timestamp) throws(RegistryError) -> Int {
+        var over: [String] = []
+        try stored { () throws(StoreError) in
+            try transaction.scan(.uploads) { key, value in
+                guard let name = key.toString(), let found = PendingUpload(correlationID: "", record: value) else { return true }
+                if found.expiry <= now { over.append(name) }
+                return over.count < 1000
+            }
+            for key in over { try transaction.delete(.uploads, key) }
+        }
+        return over.count
+    }
+
     /// Notes that an upload has ended.
     /// - Parameter arrival: what services are to hear; nil for an upload that failed, and where nobody wants to hear of files.
     static func endUpload(

@@ -38,6 +38,8 @@ package enum RegistryCommand: Sendable {
     case beginUpload(PendingUpload, device: String)
     /// An upload has ended; services hear of the file, if there is one.
     case endUpload(correlationID: String, device: String, FileArrival?)
+    /// Forgets uploads of all devices whose time is over.
+    case expireUploads
     /// Somebody has read these notifications of files.
     case removeFileNotices([UInt64])
     /// The model that a device announces.
@@ -134,6 +136,7 @@ extension Registry {
         case .endUpload(let correlationID, let device, let arrival):
             try endUpload(correlationID, of: device, arrival, in: transaction, now: now)
             return .done
+        case .expireUploads: return .removed(try expireUploads(in: transaction, now: now))
         case .removeFileNotices(let numbers):
             try removeFileNotices(numbers, in: transaction)
             return .done

@@ -23,6 +23,8 @@ package enum RegistryError: Error, Equatable, Sendable {
     case messageTooLarge(String)
     case queueFull(device: String)
     case lockLost
+    /// There is too much of this; it may come again after so many milliseconds.
+    case throttled(milliseconds: Int)
     case jobNotFound(String)
     case jobAlreadyExists(String)
     /// As many jobs as there may be are waiting or at work; the text says which.
@@ -66,6 +68,7 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .messageTooLarge: 413001
         case .queueFull: 403004
         case .lockLost: 412002
+        case .throttled: 429001
         case .tooManyUploads: 403006
         case .correlationInvalid: 400015
         case .uploadExpired: 400016
@@ -112,6 +115,7 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .messageTooLarge: "MessageTooLarge"
         case .queueFull: "DeviceMaximumQueueDepthExceeded"
         case .lockLost: "DeviceMessageLockLost"
+        case .throttled: "ThrottlingException"
         case .tooManyUploads: "DeviceMaximumActiveFileUploadLimitExceeded"
         case .correlationInvalid: "InvalidFileUploadCorrelationId"
         case .uploadExpired: "ExpiredFileUploadCorrelationId"
@@ -136,7 +140,8 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .deviceAlreadyExists(let id): "device \(id) already registered"
         case .moduleAlreadyExists(let name): "module \(name) already registered"
         case .policyAlreadyExists(let name): "policy \(name) already exists"
-        case .queueFull(let device): "\(Registry.mostMessages) messages wait for device \(device), the most that may"
+        case .queueFull(let device): "as many messages wait for device \(device) as may"
+        case .throttled: "there is too much to do: come again a little later"
         case .lockLost: "the message is no longer held under this lock"
         case .jobNotFound(let id): "no job \(id)"
         case .jobAlreadyExists(let id): "job \(id) already exists"

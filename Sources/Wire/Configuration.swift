@@ -46,6 +46,10 @@ package struct Configuration: Equatable, Sendable {
         package func bytes(_ key: String) -> Int? { if case .bytes(let value)? = values[key]?.first { value } else { nil } }
         /// Bytes per second; 0 for no limit.
         package func rate(_ key: String) -> Int? { if case .rate(let value)? = values[key]?.first { value } else { nil } }
+        /// Nil also where nothing is limited.
+        package func frequency(_ key: String) -> Frequency? {
+            if case .frequency(let value)? = values[key]?.first { value } else { nil }
+        }
         package func boolean(_ key: String) -> Bool? { if case .boolean(let value)? = values[key]?.first { value } else { nil } }
         package func address(_ key: String) -> ListenAddress? { addresses(key).first }
 

@@ -7,10 +7,14 @@ package struct ConfigurationSchema: Sendable {
         case integer(ClosedRange<Int>)
         /// A time: a number with `s`, `m`, `h` or `d`, or several (`1h30m`); a bare number counts seconds.
         case seconds
+        /// A time in this range.
+        case secondsIn(ClosedRange<Int>)
         /// A size: a number, then `B`, `kB`, `MB`, `GB`, `TB` or their first letter in any case. A kilobyte has 1024 bytes.
         case bytes
         /// Bytes per second, as `ByteRate` reads them; 0 or `none` for no limit.
         case rate
+        /// Times in a period, as `Frequency` reads them; `none` for no limit.
+        case frequency
         /// `yes`, `no`, `true`, `false`, `on`, `off`.
         case boolean
         /// `ADDR:PORT`, `[V6]:PORT`, `:PORT` or `PORT`.

@@ -41,6 +41,8 @@ package enum ConfigurationValue: Equatable, Sendable {
     case bytes(Int)
     /// 0: no limit.
     case rate(Int)
+    /// Nil: no limit.
+    case frequency(Frequency?)
     case boolean(Bool)
     case address(ListenAddress)
 
@@ -54,12 +56,19 @@ package enum ConfigurationValue: Equatable, Sendable {
         case .seconds:
             guard let number = Self.seconds(text) else { return nil }
             self = .seconds(number)
+        case .secondsIn(let range):
+            guard let number = Self.seconds(text), range.contains(number) else { return nil }
+            self = .seconds(number)
         case .bytes:
             guard let number = Self.bytes(text) else { return nil }
             self = .bytes(number)
         case .rate:
             guard let rate = text == "none" || text == "0" ? 0 : ByteRate.parse(text) else { return nil }
             self = .rate(rate)
+        case .frequency:
+            let frequency = Frequency(parsing: text)
+            guard frequency != nil || text == "none" else { return nil }
+            self = .frequency(frequency)
         case .boolean:
             switch text {
             case "yes", "true", "on": self = .boolean(true)

@@ -20,7 +20,7 @@ enum MessageCommand {
     private static let send = Command(
         name: "send", summary: "puts a message at the end of a device's queue",
         details: """
-            The device gets it when it is connected and listens. A queue has room for \(Registry.mostMessages) messages; what is not fetched \
+            The device gets it when it is connected and listens. A queue has room for 50 messages unless the hub is told otherwise; what is not fetched \
             in its time is dropped. With --ack the hub keeps a record of what became of the message, for services to read.
             """,
         options: [
@@ -28,7 +28,7 @@ enum MessageCommand {
             .value("message-id", "ID", "names the message in the records of what became of it"),
             .value("correlation-id", "ID", "what it belongs to"),
             .value("content-type", "TYPE", "like application/json"), .value("content-encoding", "NAME", "like utf-8"),
-            .value("ttl", "TIME", "how long it may wait: 1h (the default), 30m, 2d (the most)"),
+            .value("ttl", "TIME", "how long it may wait: 1h (the default of most hubs), 30m, 2d (the most)"),
             .value(
                 "ack", "WISH", "positive, negative, full or none (the default)",
                 completion: .words(["positive", "negative", "full", "none"])),

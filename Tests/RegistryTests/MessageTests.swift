@@ -54,7 +54,7 @@ import Wire
 
     @Test func anAbandonedMessageComesBackTenTimes() throws {
         let number = try send("a", [("iothub-ack", "full")])
-        for count in 1..<Registry.mostDeliveries {
+        for count in 1..<MessageLimits().deliveries {
             #expect(try settle(number, .abandon))
             #expect(try hub.registry.messages(of: "d", now: at(0)).first?.deliveryCount == count)
         }
@@ -75,14 +75,28 @@ import Wire
     }
 
     @Test func aFullQueueTakesNoMoreUntilSomethingIsOver() throws {
-        for number in 0..<Registry.mostMessages { try send("\(number)", number == 7 ? [("$.exp", at(5).description)] : []) }
+        for number in 0..<MessageLimits().queue { try send("\(number)", number == 7 ? [("$.exp", at(5).description)] : []) }
         #expect(throws: RegistryError.queueFull(device: "d")) { try send("more") }
         try send("other", to: "e")
         try send("more", at: 6)
-        #expect(try hub.registry.messageCount(of: "d") == Registry.mostMessages)
+        #expect(try hub.registry.messageCount(of: "d") == MessageLimits().queue)
         guard case .removed(let count) = try hub.registry.perform(.purge(device: "d"), now: at(7)) else { return }
-        #expect(count == Registry.mostMessages)
+        #expect(count == MessageLimits().queue)
         #expect(try bodies("e") == ["other"])
+    }
+
+    @Test func aHubMayAllowLess() throws {
+        var limits = MessageLimits()
+        (limits.queue, limits.deliveries, limits.seconds, limits.feedbackSeconds) = (2, 1, 60, 100)
+        try hub.registry.perform(.setHubFacts(HubFacts(names: ["h"], httpsPort: 443, messages: limits)))
+        #expect(try hub.registry.hubFacts()?.messages == limits)
+        let number = try send("a", [("iothub-ack", "full")])
+        try send("b")
+        #expect(throws: RegistryError.queueFull(device: "d")) { try send("c") }
+        #expect(try settle(number, .abandon) && bodies(at: 59) == ["b"] && bodies(at: 60).isEmpty)
+        #expect(try hub.registry.feedback(limit: 9, now: at(101)) { _ in true }.count == 1)
+        #expect(try hub.registry.feedback(limit: 9, now: at(102)) { _ in true }.isEmpty)
+        #expect(HubFacts(json: ["names": [], "httpsPort": 443, "messages": ["queue": 0, "deliveries": "x"]])?.messages == MessageLimits())
     }
 
     @Test(arguments: [("none", [], []), ("positive", ["Success"], []), ("negative", [], ["Rejected"]), ("full", ["Success"], ["Rejected"])])

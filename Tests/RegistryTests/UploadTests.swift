@@ -36,6 +36,16 @@ import Wire
         #expect(throws: RegistryError.tooManyUploads(device: "d")) { try begin(11, at: 3600) }
     }
 
+    @Test func whatIsOverIsForgottenOfDevicesThatNeverComeBack() throws {
+        for number in 0..<3 { try begin(number, at: Int64(number)) }
+        try begin(3, of: "e", at: 1)
+        func forgotten(at seconds: Int64) throws -> Int? {
+            guard case .removed(let count) = try hub.registry.perform(.expireUploads, now: at(seconds)) else { return nil }
+            return count
+        }
+        #expect(try [3599, 3600, 3601, 3602, 3603].map { try forgotten(at: $0) } == [0, 1, 2, 1, 0])
+    }
+
     @Test func anUploadEndsOnce() throws {
         let one = try begin(1), two = try begin(2)
         #expect(try hub.registry.upload(one, of: "d", now: at(0)).file == "d/f1")

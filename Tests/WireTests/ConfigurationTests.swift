@@ -61,6 +61,17 @@ import Testing
         #expect(throws: ConfigurationError.self) { try Configuration(parsing: "stream-rate \(text)!", schema: schema) }
     }
 
+    @Test(arguments: [("100/s", Frequency(100, seconds: 1)), ("20/min", Frequency(20, seconds: 60)), ("1/h", Frequency(1, seconds: 3600))])
+    func readsFrequencies(text: String, frequency: Frequency) throws {
+        let schema = ConfigurationSchema(keys: [.init("throttle-queries", .frequency)])
+        #expect(try Configuration(parsing: "throttle-queries \(text)", schema: schema).top.frequency("throttle-queries") == frequency)
+    }
+
+    @Test(arguments: ["0/s", "1", "/s", "1/", "1/d", "-1/s", "1/s/s", "1000000001/s", "1 /s"])
+    func refusesWhatIsNoFrequency(text: String) {
+        #expect(Frequency(parsing: text) == nil)
+    }
+
     @Test(arguments: ["", "\n", "# only", " \t\r\n#x\n"]) func takesAnEmptyFile(text: String) throws {
         let read = try Configuration(parsing: text, schema: Self.schema)
         #expect(read.sections.isEmpty)
