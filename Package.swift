@@ -57,6 +57,7 @@ let fuzzers: [Target] = [
     fuzzer("known-devices", in: "KnownDevices", of: "Trust"),
     fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
     fuzzer("paths", in: "Paths", of: "Trust"),
+    fuzzer("registration", in: "Registration", of: "Agent"),
     fuzzer("telemetry-record", in: "TelemetryRecord", of: "Telemetry"),
     fuzzer("client-chain", in: "ClientChain", of: "TLS"),
     fuzzer("audit-line", in: "AuditLine", of: "Audit"),
@@ -94,7 +95,8 @@ let package = Package(
         room(
             "Hub",
             knows: [
-                "Serving", "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes",
+                "Serving", "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS",
+                "LinuxIO", "Bytes",
             ]),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),

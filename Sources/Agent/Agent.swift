@@ -5,11 +5,14 @@ import LinuxIO
 import Wire
 
 /// The agent at work, on one reactor: the conversation with the hub, the requests, the streams, and the signals.
-final class Agent: HubSessionOwner, StreamOpeningOwner {
+final class Agent: HubSessionOwner, StreamOpeningOwner, ProvisionerOwner {
     private var settings: AgentSettings
     private var sealing: Sealing?
     private let reread: () throws(Failure) -> AgentSettings
     private var session: HubSession?
+    private var provisioner: Provisioner?
+    /// Nil until it is known where the device belongs.
+    private var client: ClientIdentity?
     private var desk: RequestDesk?
     private var spares: SpareConnections?
     private var openings: [ObjectIdentifier: StreamOpening] = [:]
@@ -36,19 +39,44 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     }
 
     private func start(on reactor: Reactor) throws(Failure) {
-        sealing = try Sealing(settings.trust, for: settings.hub.client)
-        if settings.asks { desk = try Self.desk(settings) }
         if settings.allow.isEmpty {
             Output.warn(role: "agent", "nothing is allowed, every request will be rejected: name ports with --allow")
         }
         tidying = Timer(on: reactor) { [weak self] _, _ in self?.tidy() }
-        let session = HubSession(settings.hub, owner: self, on: reactor)
+        try settle(on: reactor)
+    }
+
+    /// Begins to talk to the hub that the settings name, or looks for it.
+    private func settle(on reactor: Reactor) throws(Failure) {
+        if let hub = settings.hub { try join(hub, on: reactor) }
+        provisioner.take()?.stop(on: reactor)
+        guard let provisioning = settings.provisioning else { return }
+        let provisioner = Provisioner(provisioning, owner: self, on: reactor)
+        self.provisioner = provisioner
+        provisioner.start(on: reactor)
+    }
+
+    /// Goes to this hub as this device; nothing changes when it throws.
+    private func join(_ hub: HubSession.Settings, on reactor: Reactor) throws(Failure) {
+        let sealing = try Sealing(settings.trust, for: hub.client), desk = settings.asks ? try Self.desk(settings, hub.client) : nil
+        self.sealing = sealing
+        self.desk = desk
+        client = hub.client
+        if let session { return session.change(to: hub, on: reactor) }
+        let session = HubSession(hub, owner: self, on: reactor)
         self.session = session
         session.start(on: reactor)
     }
 
-    private static func desk(_ settings: AgentSettings) throws(Failure) -> RequestDesk {
-        do throws(SystemError) { return try RequestDesk(in: settings.runDirectory, for: settings.hub.client) } catch {
+    func assigned(_ assignment: Assignment, on reactor: Reactor) {
+        guard !isEnding, let hub = settings.hub(of: assignment) else { return }
+        do throws(Failure) { try join(hub, on: reactor) } catch { Log.error("assignment-unusable", ["reason": error.what]) }
+    }
+
+    func unassigned(_ reason: String, on reactor: Reactor) { if session == nil { tell(reason) } }
+
+    private static func desk(_ settings: AgentSettings, _ client: ClientIdentity) throws(Failure) -> RequestDesk {
+        do throws(SystemError) { return try RequestDesk(in: settings.runDirectory, for: client) } catch {
             throw .errno(error.number, "\(settings.runDirectory)/requests", "name another place with --state")
         }
     }
@@ -68,12 +96,12 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         ServiceNotification.send("RELOADING=1\nMONOTONIC_USEC=\(Clock.milliseconds * 1000)")
         defer { ServiceNotification.send("READY=1") }
         do throws(Failure) {
-            let fresh = try reread(), sealing = try Sealing(fresh.trust, for: fresh.hub.client)
-            if fresh.asks { desk = try Self.desk(fresh) } else { desk = nil }
-            settings = fresh
-            self.sealing = sealing
+            let old = exchange(&settings, with: try reread())
+            do throws(Failure) { try settle(on: reactor) } catch {
+                settings = old
+                throw error
+            }
             Log.notice("reloaded")
-            session?.change(to: fresh.hub, on: reactor)
         } catch {
             Log.error("reload-failed", ["reason": error.what, "remedy": "the settings stay as they were"])
         }
@@ -91,6 +119,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
         }
         for opening in Array(openings.values) { opening.reject("the agent is shutting down", on: reactor) }
         spares.take()?.stop(on: reactor)
+        provisioner.take()?.stop(on: reactor)
         session?.stop(on: reactor)
         let limit = settings.drainSeconds * 1000
         Timer(on: reactor) { [self] _, reactor in
@@ -103,16 +132,22 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
 
     func ready(via place: HostPort, on reactor: Reactor) {
         Process.releaseStartUpCode()
-        let text = "ready \(settings.hub.client.clientID) via \(place)"
+        provisioner?.hubTook(on: reactor)
+        let text = "ready \(client?.clientID ?? "") via \(place)"
         Output.tell("iotstream agent: \(text)")
         ServiceNotification.send(hasNotified ? "STATUS=\(text)" : "READY=1\nSTATUS=\(text)")
         hasNotified = true
         spares.take()?.stop(on: reactor)
-        if settings.warm > 0 { spares = SpareConnections(settings.warm, to: place, through: settings.hub.access, on: reactor) }
+        if settings.warm > 0 { spares = SpareConnections(settings.warm, to: place, through: settings.access, on: reactor) }
     }
 
     /// An absent hub is no reason to hold up a machine's start.
-    func unreachable(_ reason: String, on reactor: Reactor) {
+    func unreachable(_ reason: String, isRefusal: Bool, on reactor: Reactor) {
+        tell(reason)
+        provisioner?.hubFailed(isRefusal: isRefusal, on: reactor)
+    }
+
+    private func tell(_ reason: String) {
         let text = Printable.oneLine(reason)
         ServiceNotification.send(hasNotified ? "STATUS=\(text)" : "READY=1\nSTATUS=\(text)")
         hasNotified = true
@@ -162,7 +197,7 @@ final class Agent: HubSessionOwner, StreamOpeningOwner {
     private func open(_ request: StreamRequest, to target: Target, over link: MQTTLink, on reactor: Reactor) {
         guard let sealing else { return }
         let opening = StreamOpening(
-            request, to: target, over: link, through: settings.hub.access, sealing: sealing, owner: self, on: reactor)
+            request, to: target, over: link, through: settings.access, sealing: sealing, owner: self, on: reactor)
         openings[ObjectIdentifier(opening)] = opening
         peak = max(peak, openings.count)
         undecided.insert(ObjectIdentifier(opening))

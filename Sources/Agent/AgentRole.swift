@@ -5,7 +5,7 @@ package enum AgentRole {
     package static let command = Command(
         name: "agent", summary: "offer this device's ports through a hub",
         details: """
-            Connects to the hub that the device's connection string names and waits for services to open streams. Only what --allow lists \
+            Connects to the hub that the device's connection string names, or that a provisioning service assigns, and waits for services to open streams. Only what --allow lists \
             can be reached; everything else is rejected, and the service is told so.
 
             The agent keeps trying for ever when the network or the hub is away. SIGHUP reads the configuration, the connection string and \
@@ -20,6 +20,11 @@ package enum AgentRole {
             .ca,
             .value("cert", "FILE", "the device's certificate chain, for devices without a key in the connection string", completion: .file),
             .value("key", "FILE", "the certificate's private key", completion: .file),
+            .value("provision", "ENDPOINT", "ask this provisioning service (host or host:port) which hub is the device's"),
+            .value("id-scope", "SCOPE", "the provisioning service's id scope"),
+            .value("registration-id", "ID", "the device's registration id (default: the certificate's common name)"),
+            .value("key-file", "FILE", "the device's key for the provisioning service and its hub, as Base64", completion: .file),
+            .value("hub-port", "PORT", "HTTPS port of hubs that the provisioning service names without one (default 443)"),
             .value("allow", "[NAME=][HOST:]PORT", "what services may reach; PORT-PORT for a range; nothing by default", repeats: true),
             .flag("ask", "a person accepts or rejects each request: see iotstream request"),
             .value("ask-timeout", "TIME", "time that the person has (default 55s)"),
@@ -40,6 +45,9 @@ package enum AgentRole {
             Example(
                 "iotstream agent --connection-string-file /etc/iotstream/device.connection-string --allow 22", "offer ssh"),
             Example("iotstream agent --config /etc/iotstream/agent.conf", "as a service does"),
+            Example(
+                "iotstream agent --provision dps.example --id-scope 0ne00012345 --registration-id press-17 --key-file press-17.key --allow 22",
+                "go where a provisioning service says"),
             Example("iotstream agent --fingerprint", "to compare with what forward shows at the first stream"),
         ], logLevel: .info,
         run: run)
@@ -53,7 +61,7 @@ package enum AgentRole {
     /// Needs no connection string, so that a key can be compared before the device is anybody's.
     private static func showFingerprint(_ arguments: Arguments) throws(Failure) {
         let top = try AgentSettings.configuration(arguments.configFile)?.top
-        let identity = try AgentTrust.identity(arguments, top, name: "device")
+        let identity = try AgentTrust.identity(arguments, top, name: "device").current.identity
         guard arguments.wantsJSON else { return try Output.line(identity.fingerprint.description) }
         try Output.json(.object(of: ["fingerprint": .string(identity.fingerprint.description)]))
     }

@@ -2,11 +2,15 @@ import Console
 import Dialing
 import Glibc
 import LinuxIO
+import Trust
 import Wire
 
 /// Everything an agent was told, checked. Made whole or not at all.
 struct AgentSettings: Sendable {
-    var hub: HubSession.Settings
+    var access: HubAccess
+    /// Where the device belongs; nil when a provisioning service says so.
+    var hub: HubSession.Settings?
+    var provisioning: ProvisioningSettings?
     var allow: AllowList
     /// Whether a person decides, and for how long that may take.
     var asks: Bool
@@ -18,6 +22,7 @@ struct AgentSettings: Sendable {
     var warm: Int
     var runDirectory: String
     var trust: AgentTrust
+    private var way: Way
 
     /// Reads the configuration file, the connection string and what they name. Run again for SIGHUP.
     init(_ arguments: Arguments) throws(Failure) {
@@ -33,37 +38,67 @@ struct AgentSettings: Sendable {
             return .usage("--\(key): \(reason)")
         }
 
-        let connection = try Self.connection(arguments, top)
-        guard let client = connection.client else {
-            throw .data("the connection string is a policy's, not a device's", "iotstream device connection-string ID prints a device's")
-        }
+        let isProvisioned = text("provision") != nil
         let certificate = text("cert"), key = text("key")
         guard (certificate == nil) == (key == nil) else { throw .usage("--cert and --key belong together") }
-        switch connection.credential {
-        case .key, .signature: break
-        case .x509, nil:
-            guard certificate != nil else {
-                throw .data("the connection string has no key", "name the device's certificate with --cert and --key")
+        let connection = isProvisioned ? nil : try Self.connection(arguments, top)
+        let asked =
+            isProvisioned ? try Self.registration(arguments, top, wrong: { wrong($0, $1, isOption: arguments.text($0) != nil) }) : nil
+        let name: String
+        if let connection {
+            guard let client = connection.client else {
+                throw .data(
+                    "the connection string is a policy's, not a device's", "iotstream device connection-string ID prints a device's")
             }
+            switch connection.credential {
+            case .key, .signature: break
+            case .x509, nil:
+                guard certificate != nil else {
+                    throw .data("the connection string has no key", "name the device's certificate with --cert and --key")
+                }
+            }
+            name = client.clientID
+        } else {
+            name = asked?.name?.id ?? "device"
         }
-        let access = try Self.access(
-            authority: text("ca"), certificate: certificate, key: key, proxy: text("proxy"),
-            wrong: { wrong("proxy", $0, isOption: arguments.flag("proxy")) })
+        trust = try AgentTrust(arguments, top, name: name)
+        let authority = text("ca"), identity = trust.identity
+        if let authority, !Self.isReadable(authority) { throw .errno(errno, authority) }
+        let proxies = try Self.proxies(text("proxy"), wrong: { wrong("proxy", $0, isOption: arguments.flag("proxy")) })
+        do throws(DialError) {
+            let pair: @Sendable () -> ClientPair = {
+                let (own, generation) = identity.current
+                return ClientPair(chain: own.chain, key: own.key, generation: generation)
+            }
+            access = try HubAccess(
+                authorityPath: authority, identity: certificate == nil ? nil : pair, proxies: proxies, takesNotYetValid: true)
+        } catch {
+            if case .file(let path, let reason) = error { throw .data("\(path): \(reason)") }
+            throw .system("\(error)")
+        }
 
         let usesMQTT = try (arguments.choice("transport", of: ["websocket", "mqtt"]) ?? top?.text("transport")) == "mqtt"
         let port = try arguments.integer("mqtt-port", in: 1...65535) ?? top?.integer("mqtt-port")
-        var places = [connection.gateway ?? connection.host]
-        for (index, word) in (top?.texts("hub") ?? []).enumerated() {
-            guard let place = HostPort(parsing: word) else {
-                throw wrong("hub", "not a host or host:port", isOption: false, index: index)
-            }
-            if !places.contains(place) { places.append(place) }
-        }
         let lifetime = top?.seconds("token-lifetime") ?? 3600
         guard 30...31_536_000 ~= lifetime else { throw wrong("token-lifetime", "takes 30s to 365d", isOption: false) }
-        hub = HubSession.Settings(
-            connection: connection, client: client, places: places, access: access,
-            mqttPort: usesMQTT ? port.flatMap { UInt16(exactly: $0) } ?? 8883 : nil, tokenLifetimeSeconds: lifetime)
+        way = Way(
+            mqttPort: usesMQTT ? port.flatMap { UInt16(exactly: $0) } ?? 8883 : nil, tokenLifetimeSeconds: lifetime,
+            hubPort: try (arguments.integer("hub-port", in: 1...65535) ?? top?.integer("hub-port")).flatMap { UInt16(exactly: $0) })
+        if let connection, let client = connection.client {
+            var places = [connection.gateway ?? connection.host]
+            for (index, word) in (top?.texts("hub") ?? []).enumerated() {
+                guard let place = HostPort(parsing: word) else {
+                    throw wrong("hub", "not a host or host:port", isOption: false, index: index)
+                }
+                if !places.contains(place) { places.append(place) }
+            }
+            hub = way.session(with: connection, client, places, through: access, as: trust.identity)
+        } else if let asked {
+            guard top?.texts("hub").isEmpty != false else {
+                throw wrong("hub", "the provisioning service says which hub it is", isOption: false)
+            }
+            provisioning = try Self.provisioning(asked, trust, certificate, access, arguments, top)
+        }
 
         allow = AllowList()
         for (rules, isOption) in [(top?.texts("allow") ?? [], false), (arguments.list("allow"), true)] {
@@ -82,7 +117,31 @@ struct AgentSettings: Sendable {
         runDirectory =
             arguments.text("state") == nil
             ? top?.text("state").map { "\($0)/run" } ?? arguments.agentRunDirectory : arguments.agentRunDirectory
-        trust = try AgentTrust(arguments, top, name: client.clientID)
+    }
+
+    /// How hubs are spoken to, whichever it is.
+    private struct Way: Sendable {
+        var mqttPort: UInt16?
+        var tokenLifetimeSeconds: Int
+        /// The HTTPS port of hubs that a provisioning service names without one.
+        var hubPort: UInt16?
+
+        func session(
+            with connection: ConnectionString, _ client: ClientIdentity, _ places: [HostPort], through access: HubAccess,
+            as identity: RenewedIdentity
+        ) -> HubSession.Settings {
+            HubSession.Settings(
+                connection: connection, client: client, places: places, access: access, mqttPort: mqttPort,
+                tokenLifetimeSeconds: tokenLifetimeSeconds, ownFault: { identity.current.identity.datesFault(at: Clock.unixSeconds) })
+        }
+    }
+
+    /// The conversation with the hub that a provisioning service has assigned; nil without such a service.
+    func hub(of assignment: Assignment) -> HubSession.Settings? {
+        guard let provisioning, let client = ClientIdentity(deviceID: assignment.deviceID) else { return nil }
+        let host = HostPort(host: assignment.hub.host, port: assignment.hub.port ?? way.hubPort)
+        let connection = ConnectionString(host: host, client: client, credential: provisioning.key.map { .key($0) } ?? .x509)
+        return way.session(with: connection, client, [host], through: access, as: trust.identity)
     }
 
     static func configuration(_ path: String?) throws(Failure) -> Configuration? {
@@ -109,23 +168,11 @@ struct AgentSettings: Sendable {
         }
     }
 
-    private static func access(
-        authority: String?, certificate: String?, key: String?, proxy: String?, wrong: (String) -> Failure
-    ) throws(Failure) -> HubAccess {
-        for path in [authority, certificate].compactMap(\.self) where !isReadable(path) { throw .errno(errno, path) }
-        if let key { _ = try SecretFile.key(key) }
-        let proxies: ProxyChoice
+    private static func proxies(_ proxy: String?, wrong: (String) -> Failure) throws(Failure) -> ProxyChoice {
         do throws(DialError) {
-            proxies = try ProxyChoice(option: proxy, environment: Environment.text)
+            return try ProxyChoice(option: proxy, environment: Environment.text)
         } catch {
             throw proxy == nil ? .config("\(error)") : wrong("\(error)")
-        }
-        do throws(DialError) {
-            return try HubAccess(
-                authorityPath: authority, certificatePath: certificate, keyPath: key, proxies: proxies, takesNotYetValid: true)
-        } catch {
-            if case .file(let path, let reason) = error { throw .data("\(path): \(reason)") }
-            throw .system("\(error)")
         }
     }
 

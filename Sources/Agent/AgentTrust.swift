@@ -6,7 +6,7 @@ import Wire
 /// Who the agent is at its end of a stream, and whom it lets in.
 struct AgentTrust: Sendable {
     /// The device's certificate, else a key made at the first start.
-    let identity: OwnIdentity
+    let identity: RenewedIdentity
     /// The services that may come in; nil, or not in force: whomever the hub lets through.
     let services: AuthorizedServices?
 
@@ -25,15 +25,17 @@ struct AgentTrust: Sendable {
     }
 
     /// Certificate and key as they are configured, else the key of the state directory, made where there is none yet.
-    static func identity(_ arguments: Arguments, _ top: Configuration.Section?, name: String) throws(Failure) -> OwnIdentity {
+    static func identity(_ arguments: Arguments, _ top: Configuration.Section?, name: String) throws(Failure) -> RenewedIdentity {
         let certificate = arguments.text("cert") ?? top?.text("cert"), key = arguments.text("key") ?? top?.text("key")
         guard (certificate == nil) == (key == nil) else { throw .usage("--cert and --key belong together") }
         do throws(TrustError) {
-            if let certificate, let key { return try OwnIdentity(certificatePath: certificate, keyPath: key) }
+            if let certificate, let key {
+                return try RenewedIdentity(certificatePath: certificate, keyPath: key) { Log.warning("certificate", ["reason": $0]) }
+            }
             guard let state = arguments.agentStateDirectory(configured: top?.text("state")) else {
                 throw TrustError(.homeless, "no place for the agent's key", "name one with --state DIR")
             }
-            return try OwnIdentity(keyFile: "\(state)/agent.key", commonName: name)
+            return RenewedIdentity(try OwnIdentity(keyFile: "\(state)/agent.key", commonName: name))
         } catch {
             throw Failure(exitCode: error.exitStatus, error.what, error.remedy)
         }

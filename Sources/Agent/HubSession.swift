@@ -9,7 +9,8 @@ protocol HubSessionOwner: AnyObject {
     /// Requests can come now; after each reconnection again.
     func ready(via place: HostPort, on reactor: Reactor)
     /// An attempt failed; another one follows.
-    func unreachable(_ reason: String, on reactor: Reactor)
+    /// - Parameter isRefusal: the hub answered, and does not want the device.
+    func unreachable(_ reason: String, isRefusal: Bool, on reactor: Reactor)
     func requested(_ request: StreamRequest, over link: MQTTLink, on reactor: Reactor)
     /// What came over this link and was not answered yet can be answered no more.
     func lost(_ link: MQTTLink, on reactor: Reactor)
@@ -35,6 +36,8 @@ final class HubSession: MQTTLinkOwner {
         /// Nil: MQTT over WebSocket on the HTTPS port; else bare MQTT on this one.
         var mqttPort: UInt16?
         var tokenLifetimeSeconds: Int
+        /// Why the hub will not take our certificate, where we know that ourselves.
+        var ownFault: (@Sendable () -> String?)?
     }
 
     /// Shorter than a dial's usual patience: the kernel repeats its SYN ever more seldom, a new attempt sends one at once, and a path that
@@ -70,6 +73,7 @@ final class HubSession: MQTTLinkOwner {
 
     /// Takes other settings; connects anew at the next quiet moment.
     func change(to settings: Settings, on reactor: Reactor) {
+        if settings.connection.host != self.settings.connection.host { backOff = BackOff() }
         self.settings = settings
         placeIndex = 0
         giveUpAttempt(on: reactor)
@@ -167,7 +171,7 @@ final class HubSession: MQTTLinkOwner {
             ["hub": last.description, "reason": reason, "retry-milliseconds": "\(wait)"])
         lastReason = reason
         retry?.set(inMilliseconds: wait, on: reactor)
-        owner?.unreachable(reason, on: reactor)
+        owner?.unreachable(reason, isRefusal: isRefusal, on: reactor)
     }
 
     // The conversation
@@ -226,12 +230,16 @@ final class HubSession: MQTTLinkOwner {
         owner?.ready(via: place, on: reactor)
     }
 
+    private var whyRefused: String {
+        "the hub does not accept this device's credentials, or the device is disabled" + (settings.ownFault?().map { ": \($0)" } ?? "")
+    }
+
     private func refused(_ code: MQTTConnectCode, on reactor: Reactor) {
         switch code {
         case .notAuthorized, .badUserNameOrPassword:
             if settings.mqttPort != nil, !hasAskedClock { return askClock(on: reactor) }
             hasAskedClock = false
-            failed("the hub does not accept this device's credentials, or the device is disabled", isRefusal: true, on: reactor)
+            failed(whyRefused, isRefusal: true, on: reactor)
         case .identifierRejected: failed("the hub does not accept this device's id", isRefusal: true, on: reactor)
         case .unacceptableProtocolVersion: failed("the hub does not speak MQTT 3.1.1", isRefusal: true, on: reactor)
         case .serverUnavailable: failed("the hub is not available now", on: reactor)
@@ -250,7 +258,7 @@ final class HubSession: MQTTLinkOwner {
             exchange.closeIdle(on: reactor)
             if case .success(let answer) = result, let seconds = answer.hubSeconds { note(hubSeconds: seconds, of: place) }
             guard clock == before else { return attempt(on: reactor) }
-            failed("the hub does not accept this device's credentials, or the device is disabled", isRefusal: true, on: reactor)
+            failed(whyRefused, isRefusal: true, on: reactor)
         }
     }
 

@@ -13,15 +13,20 @@ final class Sealing {
     private static let milliseconds = 20_000
 
     private let client: ClientIdentity
-    private let context: TLSContext
+    private let identity: RenewedIdentity
+    private var context: TLSContext
+    private var generation: Int
     private let services: AuthorizedServices?
 
     /// Throws when the identity cannot be used.
     init(_ trust: AgentTrust, for client: ClientIdentity) throws(Failure) {
         self.client = client
         services = trust.services
+        identity = trust.identity
+        let (current, generation) = identity.current
+        self.generation = generation
         do throws(TLSError) {
-            context = try TLSContext.endToEndServer(chain: trust.identity.chain, key: trust.identity.key)
+            context = try TLSContext.endToEndServer(chain: current.chain, key: current.key)
         } catch {
             throw .data("the device's key: \(error)")
         }
@@ -29,6 +34,16 @@ final class Sealing {
 
     /// Whether only those may come in whom a list names; then nobody else learns even whether a port answers.
     var isExclusive: Bool { services?.isInForce == true }
+
+    /// For the next session: shows a certificate that has been renewed as soon as it is there.
+    private func newestContext() -> TLSContext {
+        let (current, generation) = identity.current
+        if generation != self.generation, let fresh = try? TLSContext.endToEndServer(chain: current.chain, key: current.key) {
+            context = fresh
+            self.generation = generation
+        }
+        return context
+    }
 
     /// Begins the handshake of a stream's session.
     /// - Parameters:
@@ -42,7 +57,7 @@ final class Sealing {
         let verdict = Verdict(of: services)
         let admits: @Sendable ([[UInt8]]) -> Bool = { verdict.admits($0) }
         let transport = try Transport(
-            accepting: socket, endToEnd: context, protocolName: StreamPurpose.protocolName(of: client, stream: stream),
+            accepting: socket, endToEnd: newestContext(), protocolName: StreamPurpose.protocolName(of: client, stream: stream),
             admits: isExclusive ? admits : nil)
         transport.keepAlive()
         let handshake = SealedHandshake(

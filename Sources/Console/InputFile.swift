@@ -53,6 +53,12 @@ package enum SecretFile {
         }
     }
 
+    /// The first line, trimmed, that is neither empty nor a `#` comment; refused with exit 77 when others may read the file.
+    package static func line(_ path: String) throws(Failure) -> String {
+        guard let line = firstLine(try key(path)) else { throw .data("\(path): no key in it") }
+        return line
+    }
+
     /// Whether anybody but the owner may touch the file. A service's files belong to root, and its group may read them: that is in order.
     private static func isOpenToOthers(_ info: stat) -> Bool {
         guard info.st_mode & S_IFMT == S_IFREG else { return false }
@@ -67,12 +73,16 @@ package enum SecretFile {
             }
             return nil
         }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw .data("\(path): not a connection string") }
-        for line in text.split(whereSeparator: \.isNewline) {
+        guard let line = firstLine(bytes) else { throw .data("\(path): no connection string in it") }
+        return line
+    }
+
+    private static func firstLine(_ bytes: [UInt8]) -> String? {
+        for line in String(validating: bytes, as: UTF8.self)?.split(whereSeparator: \.isNewline) ?? [] {
             let trimmed = line.drop(while: \.isWhitespace)
             guard let last = trimmed.lastIndex(where: { !$0.isWhitespace }), !trimmed.hasPrefix("#") else { continue }
             return String(trimmed[...last])
         }
-        throw .data("\(path): no connection string in it")
+        return nil
     }
 }

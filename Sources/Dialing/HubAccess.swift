@@ -3,50 +3,87 @@ import Synchronization
 import TLS
 import Wire
 
+/// What a client shows in handshakes; it may change between two of them.
+package struct ClientPair: Sendable {
+    /// Leaf first.
+    package let chain: CertificateChain
+    package let key: PrivateKey
+    /// Another number is another pair.
+    package let generation: Int
+
+    package init(chain: CertificateChain, key: PrivateKey, generation: Int) {
+        self.chain = chain
+        self.key = key
+        self.generation = generation
+    }
+}
+
 /// What this process needs to reach hubs, made once: whom to trust, which proxy, the resolver, and TLS sessions to resume.
 package final class HubAccess: Sendable {
     private struct Parts {
+        var context: TLSContext
+        /// Of the pair that the context shows.
+        var generation: Int?
         var resolver: Resolver?
         var sessions: [HostPort: TLSSessionCache] = [:]
         var names = NameCache()
         var spares: (mailbox: Mailbox, token: Token)?
     }
 
-    let context: TLSContext
     package let proxies: ProxyChoice
-    private let parts = Mutex(Parts())
+    private let authorityPath: String?
+    private let identity: (@Sendable () -> ClientPair)?
+    private let takesNotYetValid: Bool
+    private let parts: Mutex<Parts>
     /// Peers whose sessions are kept; more than a person's handful of hubs means that names are made up.
     private static let sessionLimit = 64
 
-    /// Reads the files once; make a new one to take notice of new files. Throws `file` and `system`.
+    /// Reads the file once; make a new one to take notice of another. Throws `file` and `system`.
     /// - Parameters:
     ///   - authorityPath: PEM of the roots to trust; nil for the system's store.
-    ///   - certificatePath: a device's own chain, where it has one, with its key.
+    ///   - identity: a device's own chain, where it has one, with its key. Asked before each connection, which shows the newest.
     ///   - takesNotYetValid: for devices whose clock may start in the past; see `TLSContext.client`.
     package init(
-        authorityPath: String? = nil, certificatePath: String? = nil, keyPath: String? = nil, proxies: ProxyChoice = .none,
+        authorityPath: String? = nil, identity: (@Sendable () -> ClientPair)? = nil, proxies: ProxyChoice = .none,
         takesNotYetValid: Bool = false
     ) throws(DialError) {
-        do throws(TLSError) {
-            context = try TLSContext.client(
-                authorityPath: authorityPath, certificatePath: certificatePath, keyPath: keyPath,
-                takesNotYetValid: takesNotYetValid)
-        } catch {
+        let pair = identity?()
+        let context: TLSContext
+        do throws(TLSError) { context = try Self.context(authorityPath, pair, takesNotYetValid) } catch {
             switch error {
             case .file(let path, let reason): throw .file(path: path, reason: reason)
             default: throw .system("TLS cannot be set up: \(error)")
             }
         }
+        parts = Mutex(Parts(context: context, generation: pair?.generation))
+        self.authorityPath = authorityPath
+        self.identity = identity
+        self.takesNotYetValid = takesNotYetValid
         self.proxies = proxies
     }
 
-    func session(for place: HostPort) -> TLSSessionCache {
-        parts.withLock { parts in
-            if let known = parts.sessions[place] { return known }
+    private static func context(_ authorityPath: String?, _ pair: ClientPair?, _ takesNotYetValid: Bool) throws(TLSError) -> TLSContext {
+        try TLSContext.client(
+            authorityPath: authorityPath, identity: pair.map { ($0.chain, $0.key) }, takesNotYetValid: takesNotYetValid)
+    }
+
+    /// What the next connection to this place is made with: the pair of now, and the session to resume. A session belongs to the pair it
+    /// was made with.
+    func means(for place: HostPort) -> (context: TLSContext, cache: TLSSessionCache) {
+        let pair = identity?()
+        return parts.withLock { parts in
+            if let pair, pair.generation != parts.generation,
+                let fresh = try? Self.context(authorityPath, pair, takesNotYetValid)
+            {
+                parts.context = fresh
+                parts.generation = pair.generation
+                parts.sessions.removeAll()
+            }
+            if let known = parts.sessions[place] { return (parts.context, known) }
             if parts.sessions.count >= Self.sessionLimit { parts.sessions.removeAll() }
             let fresh = TLSSessionCache()
             parts.sessions[place] = fresh
-            return fresh
+            return (parts.context, fresh)
         }
     }
 

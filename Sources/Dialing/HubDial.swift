@@ -184,7 +184,8 @@ package final class HubDial: Source {
     private func encrypt(_ socket: consuming OwnedDescriptor, on reactor: Reactor) {
         guard answer != nil else { return }
         do throws(TLSError) {
-            let transport = try Transport(connecting: socket, access.context, host: place.host, cache: access.session(for: place))
+            let (context, cache) = access.means(for: place)
+            let transport = try Transport(connecting: socket, context, host: place.host, cache: cache)
             transport.keepAlive()
             let handshake = Handshake(Channel(transport), of: self)
             step = .shakingHands(handshake)

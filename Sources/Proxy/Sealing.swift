@@ -13,7 +13,8 @@ final class Sealing {
     private let trust: ServiceTrust
     private let hub: HostPort
     private let way: String
-    private let context: TLSContext
+    private var context: TLSContext
+    private var generation: Int
     private let role: String
     private var tickets: [ClientIdentity: TLSSessionCache] = [:]
     private var noticed: Set<ClientIdentity> = []
@@ -25,15 +26,17 @@ final class Sealing {
         hub = settings.connection.host
         way = settings.access.proxies.proxy(for: hub)?.description ?? "direct"
         self.role = role
+        let (identity, generation) = trust.identity.current
+        self.generation = generation
         do throws(TLSError) {
-            context = try TLSContext.endToEndClient(chain: trust.identity.chain, key: trust.identity.key)
+            context = try TLSContext.endToEndClient(chain: identity.chain, key: identity.key)
         } catch {
             throw .data("this service's key: \(error)")
         }
     }
 
     /// This service, as devices list it.
-    var fingerprint: String { trust.identity.fingerprint.description }
+    var fingerprint: String { trust.identity.current.identity.fingerprint.description }
 
     // The way to the hub
 
@@ -65,10 +68,21 @@ final class Sealing {
     /// A session came to nothing: the next one begins anew.
     func forgetTickets(of client: ClientIdentity) { tickets[client]?.forget() }
 
+    /// For the next session: shows a certificate that has been renewed as soon as it is there. Tickets stand for the old one.
+    private func newestContext() -> TLSContext {
+        let (identity, generation) = trust.identity.current
+        if generation != self.generation, let fresh = try? TLSContext.endToEndClient(chain: identity.chain, key: identity.key) {
+            context = fresh
+            self.generation = generation
+            tickets.removeAll()
+        }
+        return context
+    }
+
     /// Begins the session of a stream before there is a way for it.
     func begin(to target: StreamTarget) throws(TLSError) -> TLSSession {
         try TLSSession(
-            connectingEndToEnd: context, peer: target.client.clientID,
+            connectingEndToEnd: newestContext(), peer: target.client.clientID,
             protocolName: StreamPurpose.protocolName(of: target.client, stream: target.remote), cache: tickets(of: target.client))
     }
 

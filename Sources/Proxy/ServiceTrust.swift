@@ -10,7 +10,7 @@ import Wire
 ///     known_devices   the keys of devices, written at the first stream
 ///     paths           where the blind switch does not work
 struct ServiceTrust: Sendable {
-    let identity: OwnIdentity
+    let identity: RenewedIdentity
     let devices: DevicePolicy
     let paths: PathMemory
 
@@ -36,11 +36,11 @@ struct ServiceTrust: Sendable {
         let directory = named ?? usual, pair = try Self.pair(arguments, top)
         var isHomeless = false
         do throws(TrustError) {
-            do throws(TrustError) { identity = try Self.identity(pair, directory) } catch {
+            do throws(TrustError) { identity = try Self.identity(pair, directory, role: role) } catch {
                 // A user without a home can do without one; whoever has named a directory meant it.
                 guard named == nil, pair == nil, Self.isHomeless(error) else { throw error }
                 Output.warn(role: role, "\(error.what): this service has a new key each time: name a directory with --identity")
-                identity = try OwnIdentity(passingNamed: Self.name)
+                identity = RenewedIdentity(try OwnIdentity(passingNamed: Self.name))
                 isHomeless = true
             }
             if let authority = text("device-ca") {
@@ -60,15 +60,19 @@ struct ServiceTrust: Sendable {
     /// The identity alone, for `--fingerprint`.
     static func identity(_ arguments: Arguments, _ top: Configuration.Section?) throws(Failure) -> OwnIdentity {
         let pair = try pair(arguments, top), (named, usual) = directory(arguments, top)
-        do throws(TrustError) { return try identity(pair, named ?? usual) } catch {
+        do throws(TrustError) { return try identity(pair, named ?? usual, role: arguments.role).current.identity } catch {
             throw Failure(error)
         }
     }
 
-    private static func identity(_ pair: (certificate: String, key: String)?, _ directory: String?) throws(TrustError) -> OwnIdentity {
-        if let pair { return try OwnIdentity(certificatePath: pair.certificate, keyPath: pair.key) }
+    private static func identity(
+        _ pair: (certificate: String, key: String)?, _ directory: String?, role: String
+    ) throws(TrustError) -> RenewedIdentity {
+        if let pair {
+            return try RenewedIdentity(certificatePath: pair.certificate, keyPath: pair.key) { Output.warn(role: role, $0) }
+        }
         guard let directory else { throw TrustError(.homeless, "no home directory", "name a directory with --identity") }
-        return try OwnIdentity(keyFile: "\(directory)/service.key", commonName: name)
+        return RenewedIdentity(try OwnIdentity(keyFile: "\(directory)/service.key", commonName: name))
     }
 
     private static func pair(_ arguments: Arguments, _ top: Configuration.Section?) throws(Failure) -> (certificate: String, key: String)? {

@@ -128,11 +128,11 @@ package final class TLSContext: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - authorityPath: PEM of the roots to trust; nil for the system's store.
-    ///   - certificatePath: the client's own certificate chain, where it has one, with its key.
+    ///   - identity: the client's own certificate chain, where it has one, with its key.
     ///   - takesNotYetValid: a certificate whose time has not come yet will do. For devices without a battery for their clock, which start
     ///     in the past; one that has expired is refused all the same.
     package static func client(
-        authorityPath: String?, certificatePath: String? = nil, keyPath: String? = nil, takesNotYetValid: Bool = false
+        authorityPath: String?, identity: (chain: CertificateChain, key: PrivateKey)? = nil, takesNotYetValid: Bool = false
     ) throws(TLSError) -> TLSContext {
         let context = try make(TLS_client_method())
         if let authorityPath {
@@ -142,7 +142,7 @@ package final class TLSContext: @unchecked Sendable {
         } else {
             guard SSL_CTX_set_default_verify_paths(context.raw) == 1 else { throw .failed(TLSError.takeReason()) }
         }
-        if let certificatePath, let keyPath { try context.use(certificatePath: certificatePath, keyPath: keyPath) }
+        if let identity { try context.use(identity.chain, identity.key) }
         if takesNotYetValid {
             SSL_CTX_set_verify(context.raw, SSL_VERIFY_PEER) { isGood, store in
                 guard isGood != 1, let store else { return isGood }

@@ -5,6 +5,8 @@ import TLS
 /// A file with one private key: PEM, for its owner's eyes only.
 struct KeyFile {
     let path: String
+    /// What to do about a file without a usable key.
+    var remedy = "bring the key back from a backup, or move the file away to have a new key made"
     private static let limit = 1 << 20
 
     /// The key; nil when there is no such file.
@@ -26,8 +28,8 @@ struct KeyFile {
         do throws(SystemError) { pem = try Files.readAll(file, limit: Self.limit) } catch { throw TrustError(error, path) }
         defer { CredentialFile.wipe(&pem) }
         do throws(CertificateError) { return try PrivateKey(pem: pem) } catch {
-            throw TrustError(
-                .malformed, "\(path): \(error)", "bring the key back from a backup, or move the file away to have a new key made")
+            let remedy = error == .encryptedKey ? "take it off with openssl pkey, and keep the file at mode 0600" : remedy
+            throw TrustError(.malformed, "\(path): \(error)", remedy)
         }
     }
 

@@ -25,7 +25,9 @@ package struct OwnIdentity: Sendable {
         do throws(CertificateError) { chain = try CertificateChain(path: certificatePath) } catch {
             throw Self.explain(error, certificatePath)
         }
-        guard let key = try KeyFile(path: keyPath).read() else { throw TrustError(.system(ENOENT), "\(keyPath): no such file") }
+        guard let key = try KeyFile(path: keyPath, remedy: "name the file of the certificate's private key").read() else {
+            throw TrustError(.system(ENOENT), "\(keyPath): no such file")
+        }
         guard key.matches(chain.leaf) else {
             throw TrustError(.malformed, "\(keyPath): the private key does not belong to the certificate in \(certificatePath)")
         }

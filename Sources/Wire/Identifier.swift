@@ -24,6 +24,17 @@ package enum Identifier {
         text.utf8.count <= 64 && isWhole(text) { isAlphanumeric($0) || policyPunctuation.contains($0) }
     }
 
+    /// A provisioning service's registrationId, or the id of an enrollment group: 1 to 128 of ASCII letters, digits and `- . _ :`, a
+    /// letter, digit or hyphen at its end (dps 1).
+    package static func isValidRegistrationID(_ text: some StringProtocol) -> Bool {
+        isWhole(text) { isAlphanumeric($0) || registrationPunctuation.contains($0) }
+            && text.utf8.reversed().first.map { isAlphanumeric($0) || $0 == UInt8(ascii: "-") } == true
+    }
+
+    /// A provisioning service's idScope: 1 to 128 ASCII letters and digits (dps 1).
+    package static func isValidScope(_ text: some StringProtocol) -> Bool { isWhole(text) { isAlphanumeric($0) } }
+
+    private static let registrationPunctuation = Set("-._:".utf8)
     private static let idPunctuation = Set("-.%_*?!(),:=@$'+#;".utf8)
     private static let streamPunctuation = Set("-._~".utf8)
     private static let policyPunctuation = Set("-._".utf8)

@@ -26,7 +26,7 @@ private final class Watcher: HubSessionOwner {
     }
 
     func ready(via place: HostPort, on reactor: Reactor) { note(.ready, on: reactor) }
-    func unreachable(_ reason: String, on reactor: Reactor) { note(.unreachable(reason), on: reactor) }
+    func unreachable(_ reason: String, isRefusal: Bool, on reactor: Reactor) { note(.unreachable(reason), on: reactor) }
     func requested(_ request: StreamRequest, over link: MQTTLink, on reactor: Reactor) { note(.requested(request.streamName), on: reactor) }
     func lost(_ link: MQTTLink, on reactor: Reactor) { note(.lost, on: reactor) }
 }

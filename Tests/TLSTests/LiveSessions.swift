@@ -54,8 +54,8 @@ final class CertificateFolder {
     }
 
     func client(as device: String? = nil, newest: CInt = TLS1_3_VERSION) throws -> TLSContext {
-        let context = try TLSContext.client(
-            authorityPath: rootPath, certificatePath: device.map { "\(path)/\($0).pem" }, keyPath: device.map { "\(path)/\($0).key" })
+        let identity = try device.map { (try CertificateChain(path: "\(path)/\($0).pem"), try PrivateKey(path: "\(path)/\($0).key")) }
+        let context = try TLSContext.client(authorityPath: rootPath, identity: identity)
         #expect(cssl_ctx_set_max_version(context.raw, newest) == 1)
         return context
     }

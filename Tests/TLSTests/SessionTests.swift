@@ -115,7 +115,8 @@ private struct Outcome: Equatable {
     @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION]) func aResumedSessionStillKnowsTheWholeChain(_ version: CInt) throws {
         try withFiles { files in
             let server = try TLSContext.server(certificatePath: files.serverChain, keyPath: files.serverKey, tickets: TLSTicketKeys())
-            let client = try TLSContext.client(authorityPath: files.ca, certificatePath: files.clientChain, keyPath: files.clientKey)
+            let identity = (try CertificateChain(path: files.clientChain), try PrivateKey(path: files.clientKey))
+            let client = try TLSContext.client(authorityPath: files.ca, identity: identity)
             _ = cssl_ctx_set_max_version(client.raw, version)
             let cache = TLSSessionCache()
             let first = try meet(server, client, cache: cache)

@@ -140,3 +140,78 @@ import Testing
         #expect(missing?.exitStatus == 66)
     }
 }
+
+@Suite struct RenewedIdentityTests {
+    private let scratch: Scratch
+    private let complaints = Complaints()
+
+    init() throws { scratch = try Scratch() }
+
+    private func pair(_ days: Int64 = 10) throws -> (certificate: String, key: [UInt8], fingerprint: Fingerprint) {
+        let key = try PrivateKey(generating: .p256)
+        let certificate = try Certificate.root(commonName: "d", key: key, seconds: days * 86400, now: Clock.unixSeconds)
+        return (certificate.pem, try key.pem(), try Fingerprint(of: key))
+    }
+
+    private func write(certificate: String) throws { try scratch.write("d.cert.pem", certificate, mode: 0o644) }
+    private func write(key: [UInt8], mode: mode_t = 0o600) throws { try Files.replace(scratch.file("d.key.pem"), with: key, mode: mode) }
+
+    private func identity() throws -> RenewedIdentity {
+        let complaints = complaints
+        return try RenewedIdentity(certificatePath: scratch.file("d.cert.pem"), keyPath: scratch.file("d.key.pem")) { complaints.add($0) }
+    }
+
+    @Test func aRenewedPairCountsAsSoonAsItIsWhole() throws {
+        let old = try pair(), new = try pair()
+        try write(certificate: old.certificate)
+        try write(key: old.key)
+        let identity = try identity()
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+
+        try write(certificate: new.certificate)
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+        #expect(identity.current.generation == 0)
+        #expect(complaints.all.count == 1 && complaints.all[0].contains("does not belong to the certificate"))
+
+        try write(key: new.key)
+        #expect(identity.current.identity.fingerprint == new.fingerprint)
+        #expect(identity.current.generation == 1)
+        #expect(complaints.all.count == 1)
+    }
+
+    @Test(arguments: ["", "-----BEGIN CERTIFICATE-----\nMIIB", "nonsense"])
+    func whatIsHalfWrittenChangesNothing(_ text: String) throws {
+        let old = try pair()
+        try write(certificate: old.certificate)
+        try write(key: old.key)
+        let identity = try identity()
+        try write(certificate: text)
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+        Files.remove(scratch.file("d.cert.pem"))
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+        try write(certificate: old.certificate)
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+    }
+
+    @Test func aNewKeyThatOthersMayReadIsNotTaken() throws {
+        let old = try pair(), new = try pair()
+        try write(certificate: old.certificate)
+        try write(key: old.key)
+        let identity = try identity()
+        try write(certificate: new.certificate)
+        try write(key: new.key, mode: 0o644)
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+        #expect(complaints.all.last?.contains("others may read this key") == true)
+        chmod(scratch.file("d.key.pem"), 0o600)
+        #expect(identity.current.identity.fingerprint == new.fingerprint)
+    }
+
+    @Test func anExpiredCertificateIsTakenAndComplainedAbout() throws {
+        let old = try pair(-1)
+        try write(certificate: old.certificate)
+        try write(key: old.key)
+        let identity = try identity()
+        #expect(identity.current.identity.fingerprint == old.fingerprint)
+        #expect(complaints.all.count == 1 && complaints.all[0].contains("the certificate expired on "))
+    }
+}
