@@ -80,7 +80,7 @@ let package = Package(
         room("Store", knows: ["CLMDB", "CLinux", "LinuxIO", "Bytes"]),
         room("Telemetry", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
         room("Query", knows: ["Wire", "Bytes"]),
-        room("Registry", knows: ["Query", "Store", "Wire", "Bytes"]),
+        room("Registry", knows: ["Query", "Store", "TLS", "Wire", "Bytes"]),
         room("Enrollments", knows: ["Query", "Store", "TLS", "Wire", "Bytes"]),
         room("Streams", knows: ["Wire", "Bytes"]),
         room("Blobs", knows: ["CLinux", "COpenSSL", "Wire", "LinuxIO", "Bytes"]),
@@ -132,7 +132,7 @@ let package = Package(
         tests(of: "Telemetry", with: ["CLinux", "LinuxIO"]),
         tests(of: "Query", with: ["Wire"]),
         tests(of: "Enrollments", with: ["Store", "TLS", "Wire", "LinuxIO"]),
-        tests(of: "Registry", with: ["Query", "Store", "Wire", "LinuxIO"]),
+        tests(of: "Registry", with: ["Query", "Store", "TLS", "Wire", "LinuxIO"]),
         .executableTarget(
             name: "telemetry-measure", dependencies: ["Telemetry", "LinuxIO", "Bytes"], path: "Tests/Benchmarks/telemetry",
             swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]),

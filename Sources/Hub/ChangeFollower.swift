@@ -84,6 +84,7 @@ final class ChangeFollower: Source {
             check(change.device, module: change.module)
         case .policyUpdated where !change.aspects.isDisjoint(with: [.rights, .authentication]): checkPolicy(change.name)
         case .policyDeleted: checkPolicy(change.name)
+        case .authorityUpdated where change.aspects.contains(.authentication): checkAuthority(change.name)
         case .jobUpdated: desks.jobs.changed(change.name)
         case .configurationUpdated: desks.configurations.wake()
         case .transferUpdated: desks.transfers.wake()
@@ -159,6 +160,11 @@ final class ChangeFollower: Source {
     private func checkPolicy(_ policy: String) {
         check { $0.isLetIn(by: policy) }
         checkStreams { $0.order.policy == policy }
+    }
+
+    private func checkAuthority(_ name: String) {
+        check { $0.isLetIn(byAuthority: name) }
+        checkStreams { $0.isLetIn(byAuthority: name) }
     }
 
     private func check(where isMeant: @escaping @Sendable (DeviceConnection) -> Bool) {

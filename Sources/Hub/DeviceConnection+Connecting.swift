@@ -92,7 +92,8 @@ extension DeviceConnection {
         if !connect.cleanSession { subscriptions = stored?.subscriptions ?? [] }
         if let model = entrance.model, !model.isEmpty { core.registry.submit(.setModel(name, model), to: core.writer) { _ in } }
         let keepAlive = connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive)
-        let (serial, displaced) = core.directory.enter(name, mailbox: reactor.mailbox, token: token)
+        let (serial, displaced) = core.directory.enter(name, by: principal.method, mailbox: reactor.mailbox, token: token)
+        certificates.keepLeaf()
         admission = DeviceAdmission(
             principal: principal, password: connect.password, host: entrance.host, serial: serial, isDurable: !connect.cleanSession,
             isResumed: !connect.cleanSession && stored != nil, silenceMilliseconds: UInt64(keepAlive) * 1500, model: entrance.model,
@@ -118,10 +119,14 @@ extension DeviceConnection {
             token = password.span.bytes.toString()
             if token == nil { throw .malformedToken }
         }
-        return try core.authenticate(name, token: token, chain: chain)
+        return try core.authenticate(name, token: token, certificates: certificates, overHTTPS: authority != nil)
     }
 
     func isLetIn(by policy: String) -> Bool { admission?.principal.method == .policy(policy) }
+
+    func isLetIn(byAuthority name: String) -> Bool {
+        if case .authority(name, _)? = admission?.principal.method { true } else { false }
+    }
 
     /// Something about the identity or its keys has changed: may it still be here?
     func checkCredential(on reactor: Reactor) {

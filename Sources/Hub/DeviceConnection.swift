@@ -4,6 +4,7 @@ import Console
 import LinuxIO
 import Registry
 import Serving
+import TLS
 import Wire
 
 /// A device's or module's MQTT connection, plain on the MQTT port or inside a WebSocket on the HTTPS port (mqtt-device 2 to 7).
@@ -35,7 +36,7 @@ final class DeviceConnection: Connection {
     var telemetry = DeviceTelemetry()
     /// Until when nothing is read, as there was too much; in milliseconds of the reactor's clock.
     private var heldUntil: UInt64?
-    private(set) var chain: [[UInt8]] = []
+    private(set) var certificates = ClientCertificates()
     private var lastHeard: UInt64 = 0
     private(set) var cutReason: Cut?
 
@@ -51,7 +52,7 @@ final class DeviceConnection: Connection {
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive(idleSeconds: 60, intervalSeconds: 10)
         reactor.setDeadline(of: self, inMilliseconds: core.servingLimits.handshakeSeconds * 1000)
-        chain = channel.peerChain
+        certificates = ClientCertificates(channel.peerChain)
     }
 
     // Packets

@@ -20,6 +20,8 @@ final class Directory: Sendable {
         let mailbox: Mailbox
         let token: Token
         var interests: DeviceInterests
+        /// How the identity proved itself.
+        let method: DevicePrincipal.Method
         let since: Timestamp
     }
 
@@ -38,10 +40,13 @@ final class Directory: Sendable {
     private let contents = Mutex(Contents())
 
     /// Enters a connection and returns the one it displaces.
-    func enter(_ name: ClientIdentity, mailbox: Mailbox, token: Token) -> (serial: UInt64, displaced: Presence?) {
+    func enter(
+        _ name: ClientIdentity, by method: DevicePrincipal.Method, mailbox: Mailbox, token: Token
+    ) -> (serial: UInt64, displaced: Presence?) {
         contents.withLock { contents in
             contents.serial += 1
-            let presence = Presence(serial: contents.serial, mailbox: mailbox, token: token, interests: [], since: .now)
+            let presence = Presence(
+                serial: contents.serial, mailbox: mailbox, token: token, interests: [], method: method, since: .now)
             let displaced = contents.present[name.deviceID, default: [:]].updateValue(presence, forKey: name)
             if displaced == nil { contents.count += 1 }
             return (contents.serial, displaced)

@@ -9,6 +9,7 @@ package struct HubConfiguration: Sendable, Equatable {
     package var serving: ServingSettings
     package var limits: HubLimits
     var telemetry = TelemetrySettings()
+    var switches = AttestationSwitches()
 
     static let schema = ConfigurationSchema(
         keys: ServingSettings.keys + [
@@ -18,6 +19,8 @@ package struct HubConfiguration: Sendable, Equatable {
             .init("device-rate", .rate), .init("total-rate", .rate), .init("telemetry-partitions", .integer(1...32)),
             .init("telemetry-seconds", .seconds), .init("telemetry-bytes", .bytes), .init("upload-file-bytes", .bytes),
             .init("upload-device-bytes", .bytes), .init("upload-total-bytes", .bytes), .init("upload-notifications", .boolean),
+            .init("disable-local-auth", .boolean), .init("disable-device-sas", .boolean), .init("disable-module-sas", .boolean),
+            .init("refuse-ca-devices-on-https", .boolean),
             .init("message-queue", .integer(MessageLimits.queueRange)),
             .init("message-deliveries", .integer(MessageLimits.deliveriesRange)),
             .init("message-lock-seconds", .secondsIn(MessageLocks.range)),
@@ -46,8 +49,13 @@ package struct HubConfiguration: Sendable, Equatable {
         limits.messages.seconds = top?.seconds("message-seconds") ?? limits.messages.seconds
         limits.messageLockSeconds = top?.seconds("message-lock-seconds") ?? limits.messageLockSeconds
         for operation in ThrottledOperation.allCases { limits.throttles[operation] = top?.frequency(operation.key) }
+        var switches = AttestationSwitches()
+        switches.disablesLocalAuth = top?.boolean("disable-local-auth") ?? false
+        switches.disablesDeviceSAS = top?.boolean("disable-device-sas") ?? false
+        switches.disablesModuleSAS = top?.boolean("disable-module-sas") ?? false
+        switches.refusesAuthorities = top?.boolean("refuse-ca-devices-on-https") ?? false
         return HubConfiguration(
-            serving: try ServingSettings(top, arguments), limits: limits, telemetry: TelemetrySettings(top))
+            serving: try ServingSettings(top, arguments), limits: limits, telemetry: TelemetrySettings(top), switches: switches)
     }
 }
 

@@ -45,6 +45,8 @@ final class HubCore: Sendable {
     }
 
     var limits: HubLimits { settings.withLock { $0.limits } }
+    /// Ways of getting in that the configuration refuses.
+    var switches: AttestationSwitches { settings.withLock { $0.switches } }
 
     /// The worker reactors, in order; a stream's home is an index here.
     var mailboxes: [Mailbox] { server.mailboxes }

@@ -105,12 +105,22 @@ final class HubStream: LegOwner {
         handle(.answered(isAccepted: isAccepted, reason: reason), on: reactor)
     }
 
+    /// Whether its device came in by a certificate under this authority.
+    func isLetIn(byAuthority name: String) -> Bool {
+        if case .authority(name, _)? = presence?.method { true } else { false }
+    }
+
     /// Something about the device or the policy has changed: may the stream go on?
     func checkRights(on reactor: Reactor) {
         let registry = desk.core.registry
         do throws(RegistryError) {
             let identity = try registry.usableIdentity(client)
             guard identity?.generationID == order.generationID else { return handle(.ordered(.deviceRefused), on: reactor) }
+            if case .authority(let name, let thumbprint)? = presence?.method,
+                try !registry.stillTrusts(authority: name, thumbprint: thumbprint)
+            {
+                return handle(.ordered(.deviceRefused), on: reactor)
+            }
         } catch {
             if error.isAbsence { handle(.ordered(.deviceRefused), on: reactor) }
             return
@@ -118,6 +128,7 @@ final class HubStream: LegOwner {
         do throws(Refusal) {
             _ = try registry.authenticateService(
                 authorization: order.authorization, needing: .serviceConnect, path: order.path, hosts: desk.core.names,
+                switches: desk.core.switches,
                 now: openedAt.seconds)
         } catch {
             if case .store = error { return }

@@ -11,7 +11,8 @@ extension ServiceRequest {
     func authorize(device name: ClientIdentity) throws(Problem) -> DevicePrincipal {
         let principal: DevicePrincipal
         do throws(Refusal) {
-            principal = try core.authenticate(name, token: head.headers["Authorization"], chain: connection.chain)
+            principal = try core.authenticate(
+                name, token: head.headers["Authorization"], certificates: connection.certificates, overHTTPS: true)
         } catch {
             AuditLine.refused("device", peer: connection.peer, identity: name.clientID, reason: error)
             throw .registry(error.error)
@@ -89,17 +90,5 @@ extension ServiceRequest {
             mailbox.send { reactor in (reactor.source(connection) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }
         }
         return nil
-    }
-}
-
-extension HubCore {
-    /// Who a device is, by its token or else by its certificate.
-    func authenticate(_ name: ClientIdentity, token: String?, chain: [[UInt8]]) throws(Refusal) -> DevicePrincipal {
-        if let token, !token.isEmpty {
-            return try registry.authenticateDevice(token: token, as: name, hosts: names, now: Clock.unixSeconds)
-        }
-        guard let leaf = chain.first else { throw .noCredential }
-        guard let thumbprints = LeafThumbprints(der: leaf, now: Clock.unixSeconds) else { throw .wrongCertificate }
-        return try registry.authenticateDevice(sha1: thumbprints.sha1, sha256: thumbprints.sha256, as: name)
     }
 }

@@ -80,6 +80,9 @@ struct ServiceRequest {
         case ("configurations", 1): return try configurations()
         case ("configurations", 2): return try configuration(segments[1])
         case ("devices", 3) where segments[2] == "applyConfigurationContent": return try applyContent(to: segments[1])
+        case ("certificates", 1): return try authorities()
+        case ("certificates", 2): return try authority(segments[1])
+        case ("certificates", 3): return try authority(segments[1], segments[2])
         case ("quotas", 1): return try quotas()
         case ("quotas", 2): return try quota(of: try name(segments[1]))
         case ("policies", 1): return try policies()
@@ -116,7 +119,8 @@ struct ServiceRequest {
         let principal: ServicePrincipal
         do throws(Refusal) {
             principal = try registry.authenticateService(
-                authorization: head.headers["Authorization"], needing: rights, path: path, hosts: core.names, now: Clock.unixSeconds)
+                authorization: head.headers["Authorization"], needing: rights, path: path, hosts: core.names, switches: core.switches,
+                now: Clock.unixSeconds)
         } catch {
             AuditLine.refused("service", peer: connection.peer, reason: error)
             throw .registry(error.error)

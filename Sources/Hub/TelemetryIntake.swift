@@ -37,6 +37,7 @@ enum TelemetryIntake {
         case .key: TelemetryAuthentication(own, .sas)
         case .policy: TelemetryAuthentication(.hub, .sas)
         case .thumbprint: TelemetryAuthentication(own, .x509)
+        case .authority: TelemetryAuthentication(own, .x509, issuer: .external)
         }
     }
 }

@@ -132,7 +132,7 @@ extension JSONValue {
         }
     }
 
-    func optionalBool(_ key: String) throws(RegistryError) -> Bool? {
+    package func optionalBool(_ key: String) throws(RegistryError) -> Bool? {
         switch self[key] {
         case nil, .null?: return nil
         case .bool(let value)?: return value

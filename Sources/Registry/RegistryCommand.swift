@@ -47,6 +47,7 @@ package enum RegistryCommand: Sendable {
     case job(JobCommand)
     case transfer(TransferCommand)
     case configuration(ConfigurationCommand)
+    case authority(AuthorityCommand)
 }
 
 /// Which of two keys is made anew.
@@ -73,6 +74,7 @@ package enum RegistryOutcome: Sendable {
     case job(JobStep)
     case transfer(Transfer)
     case configuration(TwinConfiguration)
+    case authority(Authority)
     case done
 
     package var identity: Identity? { if case .identity(let identity, _) = self { identity } else { nil } }
@@ -80,6 +82,7 @@ package enum RegistryOutcome: Sendable {
     package var twin: TwinDocument? { if case .twin(let twin) = self { twin } else { nil } }
     package var job: JobStep? { if case .job(let step) = self { step } else { nil } }
     package var configuration: TwinConfiguration? { if case .configuration(let configuration) = self { configuration } else { nil } }
+    package var authority: Authority? { if case .authority(let authority) = self { authority } else { nil } }
     package var transfer: Transfer? { if case .transfer(let transfer) = self { transfer } else { nil } }
     package var bulk: BulkReport? { if case .bulk(let report) = self { report } else { nil } }
 }
@@ -145,6 +148,7 @@ extension Registry {
             return .done
         case .job(let command): return .job(try apply(command, in: transaction, now: now))
         case .configuration(let command): return try apply(command, in: transaction, now: now)
+        case .authority(let command): return try apply(command, in: transaction, now: now)
         case .transfer(let command): return .transfer(try apply(command, in: transaction, now: now))
         case .setHubFacts(let facts):
             try stored { () throws(StoreError) in try transaction.put(.facts, HubFacts.key, facts.json.bytes()) }

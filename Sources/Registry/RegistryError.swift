@@ -32,6 +32,9 @@ package enum RegistryError: Error, Equatable, Sendable {
     case configurationNotFound(String)
     case configurationAlreadyExists(String)
     case tooManyConfigurations
+    case authorityNotFound(String)
+    case authorityAlreadyExists(String)
+    case tooManyAuthorities
     case tooManyUploads(device: String)
     case correlationInvalid
     case uploadExpired
@@ -74,6 +77,9 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .uploadExpired: 400016
         case .noUploadedFile: 400020
         case .uploadNotFound: 404901
+        case .authorityNotFound: 404902
+        case .authorityAlreadyExists: 409901
+        case .tooManyAuthorities: 403901
         case .store(.diskFull), .store(.mapFull): 503001
         case .store: 500001
         }
@@ -110,6 +116,9 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .configurationNotFound: "ConfigurationNotFound"
         case .configurationAlreadyExists: "ConfigurationAlreadyExists"
         case .tooManyConfigurations: "ConfigurationCountLimitExceeded"
+        case .authorityNotFound: "CertificateNotFound"
+        case .authorityAlreadyExists: "CertificateAlreadyExists"
+        case .tooManyAuthorities: "CertificateCountLimitExceeded"
         case .preconditionFailed: "PreconditionFailed"
         case .tooManyModules: "TooManyModulesOnDevice"
         case .messageTooLarge: "MessageTooLarge"
@@ -149,6 +158,9 @@ package enum RegistryError: Error, Equatable, Sendable {
         case .configurationNotFound(let id): "no configuration \(id)"
         case .configurationAlreadyExists(let id): "configuration \(id) already exists"
         case .tooManyConfigurations: "there are \(Registry.mostConfigurations) configurations, the most that there may be"
+        case .authorityNotFound(let name): "no authority \(name)"
+        case .authorityAlreadyExists(let name): "authority \(name) already exists: name its etag, or *, to change it"
+        case .tooManyAuthorities: "there are \(Registry.mostAuthorities) authorities, the most that there may be"
         case .tooManyUploads(let device): "device \(device) has \(Registry.mostUploads) uploads pending, the most that it may have"
         case .correlationInvalid: "correlationId is none that this hub gives"
         case .uploadExpired: "the upload was not reported before its link was over"

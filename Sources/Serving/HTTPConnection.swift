@@ -2,6 +2,7 @@ import Bytes
 import Connections
 import Console
 import LinuxIO
+import TLS
 import Wire
 
 /// A connection to the HTTPS port: requests one after the other, or one upgrade that turns it into something else.
@@ -28,8 +29,8 @@ public final class HTTPConnection: Connection {
     package private(set) var serial = 0
     /// What is told when the requester goes away before the answer.
     private var abandoned: ((Reactor) -> Void)?
-    /// Certificates that the client has shown, leaf first, DER.
-    package private(set) var chain: [[UInt8]] = []
+    /// What the client has shown in its handshake.
+    package private(set) var certificates = ClientCertificates()
 
     private var limits: ServingLimits { service.servingLimits }
 
@@ -42,7 +43,7 @@ public final class HTTPConnection: Connection {
 
     public override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
         channel.transport.keepAlive(idleSeconds: 30, intervalSeconds: 5)
-        chain = channel.peerChain
+        certificates = ClientCertificates(channel.peerChain)
         // A client may keep a connection ready for its first request as well as for its next one.
         reactor.setDeadline(of: self, inMilliseconds: limits.idleSeconds * 1000)
     }

@@ -25,6 +25,8 @@ package struct Change: Equatable, Sendable {
         package static let configurationUpdated = Kind(rawValue: 11)
         /// An import or export job was made or cancelled; `name` is its id.
         package static let transferUpdated = Kind(rawValue: 12)
+        /// An authority for devices' certificates was made, changed, verified or removed; `name` is its name.
+        package static let authorityUpdated = Kind(rawValue: 13)
     }
 
     /// Which parts of the thing changed.

@@ -20,7 +20,7 @@ extension Store {
     }
 
     /// The schema that this release writes.
-    package static let schema: UInt32 = 6
+    package static let schema: UInt32 = 7
 
     /// Opens the registry of a state directory, one time per process and path.
     ///

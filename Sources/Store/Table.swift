@@ -6,6 +6,7 @@
 ///     modules    deviceId NUL moduleId            identity document, JSON
 ///     twins      deviceId [NUL moduleId]          twin record, JSON
 ///     policies   name                             policy, JSON
+///     authorities  name                           authority for devices' certificates, JSON
 ///     sessions   deviceId [NUL moduleId]          MQTT session, JSON
 ///     facts      name                             what the hub tells the tools or keeps for itself, JSON
 ///     quotas     deviceId                         quota, JSON
@@ -33,7 +34,7 @@
 ///     hubs          name                          linked hub, JSON
 ///     certificates  name                          CA certificate, JSON
 package enum Table: Int, CaseIterable, Sendable {
-    case meta, devices, modules, twins, policies, sessions, facts, quotas, messages, expiries, feedback
+    case meta, devices, modules, twins, policies, authorities, sessions, facts, quotas, messages, expiries, feedback
     case jobs, outcomes, transfers, configurations, uploads, fileNotices, notices, changes
     case enrollments, groups, registrations, members, operations, running, spreads, hubs, certificates
 
@@ -45,6 +46,7 @@ package enum Table: Int, CaseIterable, Sendable {
         case .modules: "modules"
         case .twins: "twins"
         case .policies: "policies"
+        case .authorities: "authorities"
         case .sessions: "sessions"
         case .facts: "facts"
         case .quotas: "quotas"

@@ -16,8 +16,15 @@ package enum ClientChain {
     /// - Returns: the authority.
     package static func judge(presented: [Certificate], authorities: [Certificate], at time: Int64) throws(ChainFault) -> Certificate {
         guard let leaf = presented.first else { throw .nothingShown }
-        guard presented.count <= mostPresented else { throw .tooLong(limit: mostPresented) }
         try judgeLeaf(leaf, at: time)
+        guard let authority = try way(presented: presented, authorities: authorities, at: time).last else { throw .nothingShown }
+        return authority
+    }
+
+    /// The way from a leaf that has been judged, leaf first, authority last.
+    static func way(presented: [Certificate], authorities: [Certificate], at time: Int64) throws(ChainFault) -> [Certificate] {
+        guard let leaf = presented.first else { throw .nothingShown }
+        guard presented.count <= mostPresented else { throw .tooLong(limit: mostPresented) }
         for other in presented where other.publicKeyBits > longestKey {
             throw .other(subject: other.subject, reason: "its key has more than \(longestKey) bits")
         }
@@ -35,8 +42,8 @@ package enum ClientChain {
             try judgeForm(issuer)
             try judgeKey(issuer)
         }
-        guard way.count > 1, let authority = way.last else { throw .other(subject: leaf.subject, reason: "it is its own issuer") }
-        return authority
+        guard way.count > 1 else { throw .other(subject: leaf.subject, reason: "it is its own issuer") }
+        return way
     }
 
     /// The rules for a leaf under an authority: dates, no CA, meant for TLS clients, made to sign, a key that holds.
