@@ -19,6 +19,9 @@ extension Failure {
         case .configurationNotFound(let id): self = .refused("\(id): no such configuration", "iotstream configuration list shows them")
         case .configurationAlreadyExists(let id):
             self = .refused("\(id): there is such a configuration already", "take another name, or update it")
+        case .authorityNotFound(let name): self = .refused("\(name): no such authority", "iotstream authority list shows them")
+        case .authorityAlreadyExists(let name):
+            self = .refused("\(name): there is such an authority already", "take another name, or --replace it")
         case .preconditionFailed: self = .tryAgain("somebody else changed it meanwhile", "run it again")
         default: self = .refused(error.message)
         }

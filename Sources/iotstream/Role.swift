@@ -16,7 +16,7 @@ enum Role {
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
         MonitorCommand.command,
         JobsCommand.command, ConfigurationCommand.command, QuotaCommand.command,
-        PolicyCommand.command, SASCommand.command,
+        PolicyCommand.command, AuthorityCommands.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]
     /// Roles with a symlink of their own, `iotstream-NAME`.
