@@ -12,7 +12,7 @@ enum Role {
     /// In the order of the overview.
     static let all: [Command] = [
         HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
-        KnownDevicesRole.command, BenchRole.command, CertRole.command,
+        KnownDevicesRole.command, BenchRole.command, DoctorRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
         MonitorCommand.command,
         JobsCommand.command, ConfigurationCommand.command, QuotaCommand.command,
