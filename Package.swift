@@ -90,12 +90,12 @@ let package = Package(
         room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
         room("Audit", knows: ["CLinux", "Console", "Wire", "LinuxIO", "Bytes"]),
 
-        room("Serving", knows: ["Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Serving", knows: ["Audit", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
 
         room(
             "Hub",
             knows: [
-                "Serving", "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS",
+                "Audit", "Serving", "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS",
                 "LinuxIO", "Bytes",
             ]),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
@@ -104,7 +104,9 @@ let package = Package(
         .executableTarget(
             name: "iotstream",
             dependencies: [
-                "Hub", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store", "Dialing", "Console", "Wire", "TLS", "LinuxIO",
+                "Audit", "Hub", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store", "Dialing", "Console",
+                "Wire", "TLS",
+                "LinuxIO",
                 "Bytes",
             ],
             swiftSettings: lean,

@@ -35,6 +35,17 @@ package struct AuditEvent: Equatable, Sendable {
         /// It was allowed and did not work.
         case failed(_ code: String, _ words: String = "")
 
+        /// A failure whose name is written like `DeviceNotFound`; its code is `device-not-found`.
+        package static func failed(named name: String, _ words: String) -> Outcome {
+            var code = ""
+            for byte in name.utf8 {
+                let isCapital = (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                if isCapital, !code.isEmpty { code += "-" }
+                code.unicodeScalars.append(Unicode.Scalar(isCapital ? byte | 0x20 : byte))
+            }
+            return .failed(code, words)
+        }
+
         /// The word in the member `outcome`.
         package var name: String {
             switch self {

@@ -88,7 +88,7 @@ struct BlobRequest {
     }
 
     private func refused(_ reason: String, _ device: String = "") -> Refused {
-        Log.info("refused", ["what": "file", "identity": device, "peer": connection.peer?.description ?? "", "reason": reason])
+        core.refused("file", peer: connection.peer, "https", code: reason, subject: device.isEmpty ? "" : "device:\(device)")
         return .answer(BlobAnswer.forbidden)
     }
 

@@ -57,7 +57,8 @@ final class Desk {
         } else {
             refusal = 404
         }
-        Log.info("leg-refused", ["stream": path.stream.text, "leg": path.leg.rawValue, "status": String(refusal)])
+        let code = [401: "wrong-token", 409: "used-token", 404: "no-such-stream"][refusal] ?? "wrong-kind"
+        core.refused("leg", peer: channel.peer, "https", code: code, path.leg.rawValue, subject: "stream:\(path.stream)")
         var response = WebSocketHandshake.refusal(status: refusal)
         response.headers.add("Date", httpDate())
         response.encode(into: &channel.output)

@@ -48,7 +48,10 @@ extension DeviceConnection {
     private static let longestKeepAlive: UInt16 = 1177
 
     func connect(_ connect: MQTTConnect, on reactor: Reactor) {
-        guard let name = ClientIdentity(clientID: connect.clientID) else { return refuse(.identifierRejected, on: reactor) }
+        guard let name = ClientIdentity(clientID: connect.clientID) else {
+            core.refused("connect", peer: peer, transport, code: "bad-client-id", subject: connect.clientID)
+            return refuse(.identifierRejected, on: reactor)
+        }
         let principal: DevicePrincipal, host: String, model: String?
         do throws(Refusal) {
             guard let userName = connect.userName.flatMap({ MQTTUserName($0, clientID: connect.clientID) }), core.answers(to: userName.host)
@@ -56,16 +59,16 @@ extension DeviceConnection {
             (host, model) = (userName.host, userName.modelID)
             principal = try authenticate(connect.password, as: name)
         } catch {
-            AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: error)
+            core.refused("connect", who: name.auditName, peer: peer, transport, error)
             if case .store = error { return refuse(.serverUnavailable, on: reactor) }
             return refuse(.notAuthorized, on: reactor)
         }
         if let will = connect.will, will.qos > .atLeastOnce || !isTelemetry(will.topic, of: name) {
-            AuditLine.refused("device", peer: peer, identity: connect.clientID, reason: .badWill)
+            core.refused("connect", who: name.auditName, peer: peer, transport, .badWill)
             return refuse(.notAuthorized, on: reactor)
         }
         if core.throttles.refusal(of: .connects) != nil {
-            Log.info("device-refused", ["identity": name.clientID, "peer": peer?.description ?? "", "reason": "throttled"])
+            core.refused("connect", who: name.auditName, peer: peer, transport, code: "throttled")
             return refuse(.serverUnavailable, on: reactor)
         }
         guard !reactor.isDraining else { return refuse(.serverUnavailable, on: reactor) }
@@ -102,7 +105,7 @@ extension DeviceConnection {
             displaced.mailbox.send { reactor in (reactor.source(displaced.token) as? DeviceConnection)?.cut(.takenOver, on: reactor) }
         }
         emit(.connack(sessionPresent: stored != nil, code: .accepted), on: reactor)
-        AuditLine.connected(principal, peer: peer)
+        core.connected(principal, peer: peer, transport)
         heard(on: reactor)
         checkCredential(on: reactor)  // who was shut out before it was entered was not found here
         tellInterests()

@@ -114,6 +114,9 @@ final class DeviceConnection: Connection {
         return cutReason == nil ? used : bytes.byteCount
     }
 
+    /// What carries it, as the audit log names it.
+    var transport: String { framing.kind == .plain ? "mqtt" : "mqtt-ws" }
+
     /// Whether what comes next has to wait.
     var isHeld: Bool { isCommitting || telemetry.isDeferred || acknowledgements.isFull || heldUntil != nil }
 
@@ -225,7 +228,7 @@ final class DeviceConnection: Connection {
         }
         core.directory.leave(admission.name, serial: admission.serial)
         core.abandonMessages(of: admission.name.deviceID, heldBy: .connection(admission.serial))
-        Log.info("device-disconnected", ["identity": admission.name.clientID, "reason": reason, "detail": detail])
+        core.disconnected(admission.name, peer: peer, transport, cause: reason, detail: detail)
         self.admission = nil
     }
 

@@ -33,6 +33,8 @@ package enum HubRole {
         Process.harden()
         let paths = RuntimePaths(state: arguments.stateDirectory, run: Environment.nonEmpty("RUNTIME_DIRECTORY"))
         let lock = try prepare(paths)
+        let audit = try configuration.serving.auditLog(at: paths.audit, by: "hub")
+        defer { audit.close() }
         let registry: Registry
         let writer: GroupWriter
         do {
@@ -48,7 +50,7 @@ package enum HubRole {
         defer { writer.close() }
         let telemetry = try configuration.telemetry.open(at: paths.telemetry)
         defer { telemetry.close() }
-        let server = try Server("hub", configuration.serving, context, tickets)
+        let server = try Server("hub", configuration.serving, context, tickets, audit: audit)
         let hub = try HubServer(
             registry: registry, writer: writer, telemetry: telemetry, configuration: configuration, server: server
         ) { () throws(Failure) in try HubConfiguration.load(arguments) }

@@ -1,3 +1,4 @@
+import Audit
 import Connections
 import Console
 import LinuxIO
@@ -72,6 +73,7 @@ final class HubStream: LegOwner {
     var state: StreamSession.State { session.state }
 
     func begin(on reactor: Reactor) {
+        record("asked")
         let present = desk.core.directory[client]
         let isReady = present?.interests.contains(.streams) == true
         if isReady { presence = present }
@@ -149,7 +151,9 @@ final class HubStream: LegOwner {
         for action in actions {
             switch action {
             case .sendRequest: sendRequest(on: reactor)
-            case .answer(let verdict): answer(verdict, on: reactor)
+            case .answer(let verdict):
+                record("answered", verdict.audited)
+                answer(verdict, on: reactor)
             case .join: join(on: reactor)
             case .closeLegs(let end): closeLegs(end, on: reactor)
             case .forget(let end): forget(end, on: reactor)
@@ -292,12 +296,26 @@ final class HubStream: LegOwner {
 
     private func tellOpened() {
         guard !exchange(&isTold, with: true) else { return }
+        record(
+            "joined", .ok,
+            ["mode": .string(mode), "endToEnd": .bool(chosen?.isEndToEnd == true), "devicePeer": .string(devicePeer)])
         Log.info(
             "stream-opened",
             [
                 "stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy,
                 "peer": order.servicePeer, "mode": mode, "end-to-end": chosen?.isEndToEnd == true ? "yes" : "no",
             ])
+    }
+
+    /// Puts a line about the stream into the audit log.
+    private func record(_ action: String, _ outcome: AuditEvent.Outcome = .ok, _ detail: KeyValuePairs<String, JSONValue> = [:]) {
+        var event = AuditEvent(
+            .stream, action, outcome, actor: "policy:\(order.policy)", subject: client.auditName, from: order.servicePeer, protocol: "https"
+        )
+        event.detail["stream"] = .string(identifier.text)
+        event.detail["name"] = .string(order.name)
+        for (name, value) in detail where value != "" { event.detail[name] = value }
+        desk.core.audit.record(event)
     }
 
     func ended(_ leg: any HubLeg, _ end: LegEnd, on reactor: Reactor) {
@@ -341,6 +359,13 @@ final class HubStream: LegOwner {
                 "stream": identifier.text, "device": client.clientID, "name": order.name, "reason": end.rawValue, "detail": legEnd,
                 "to-device": String(bytesToDevice), "to-service": String(bytesToService),
             ])
+        let lasted = Int64(clamping: (Timestamp.now.ticks - openedAt.ticks) / 10_000)
+        record(
+            "ended", .ok,
+            [
+                "cause": .string(end.rawValue), "words": .string(legEnd), "bytesToDevice": .integer(Int64(clamping: bytesToDevice)),
+                "bytesToService": .integer(Int64(clamping: bytesToService)), "milliseconds": .integer(lasted),
+            ])
         unlist()
         desk.core.allotments.close(device: client.deviceID)
         desk.remove(self)
@@ -381,5 +406,18 @@ final class HubStream: LegOwner {
         isListed = false
         let path = self.path
         desk.core.files.submit { Files.remove(path) }
+    }
+}
+
+extension StreamSession.Verdict {
+    /// What the audit log says of it.
+    fileprivate var audited: AuditEvent.Outcome {
+        switch self {
+        case .accepted: .ok
+        case .rejected(let reason): .refused("rejected", reason ?? "")
+        case .deviceNotOnline: .failed("device-not-online")
+        case .noAnswer: .failed("no-answer")
+        case .deviceGone: .failed("device-gone")
+        }
     }
 }

@@ -254,7 +254,10 @@ final class JobDesk: Sendable {
     /// Runs a command on the writer and waits for its commit.
     private func commit(_ command: JobCommand) throws(RegistryError) -> JobStep {
         let reply = Reply()
-        core.registry.submit(.job(command), to: core.writer) { reply.send($0) }
+        core.registry.submit(.job(command), to: core.writer) { [core] result in
+            core.changed(RegistryCommand.job(command).deeds(result), by: "hub", from: "")
+            reply.send(result)
+        }
         guard let step = try reply.wait().job else { throw .invalidOperation("a job's step has no outcome") }
         return step
     }

@@ -14,9 +14,10 @@ extension ServiceRequest {
             principal = try core.authenticate(
                 name, token: head.headers["Authorization"], certificates: connection.certificates, overHTTPS: true)
         } catch {
-            AuditLine.refused("device", peer: connection.peer, identity: name.clientID, reason: error)
+            core.refused("request", who: name.auditName, peer: connection.peer, "https", error)
             throw .registry(error.error)
         }
+        core.admitted(name.auditName, on: connection, method: principal.method.auditName)
         try checkVersion()
         return principal
     }

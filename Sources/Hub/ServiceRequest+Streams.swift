@@ -1,3 +1,4 @@
+import Audit
 import LinuxIO
 import Registry
 import Serving
@@ -12,9 +13,25 @@ extension ServiceRequest {
         do throws(Problem) {
             return try beginStream(to: client, streamName)
         } catch {
+            tellRefused(client, streamName, error)
             guard case .registry(let reason) = error else { throw error }
             throw .answer(HTTPAnswer(code: reason.code, errorName: reason.name, message: reason.message))
         }
+    }
+
+    /// Notes that a stream has not even begun.
+    private func tellRefused(_ client: ClientIdentity, _ streamName: String, _ problem: Problem) {
+        let outcome: AuditEvent.Outcome
+        switch problem {
+        case .registry(.unauthorized), .registry(.forbidden): return  // that has been told
+        case .registry(let error): outcome = .failed(named: error.name, error.message)
+        case .answer(let answer): outcome = .failed("status-\(answer.status)")
+        }
+        var event = AuditEvent(
+            .stream, "asked", outcome, actor: connection.actor, subject: client.auditName, from: connection.peer?.description ?? "",
+            protocol: "https")
+        event.detail["name"] = .string(streamName)
+        core.audit.record(event)
     }
 
     private func beginStream(to client: ClientIdentity, _ streamName: String) throws(Problem) -> HTTPAnswer? {
@@ -77,8 +94,13 @@ extension ServiceRequest {
         let missing = HTTPAnswer(status: 404, errorName: "NotFound", message: "no such stream")
         guard let identifier = StreamIdentifier(text), identifier.home < core.mailboxes.count else { throw .answer(missing) }
         let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
+        let event = AuditEvent(
+            .stream, "closed", actor: connection.actor, subject: "stream:\(identifier)", from: connection.peer?.description ?? "",
+            protocol: "https")
+        let core = self.core
         core.mailboxes[identifier.home].send { reactor in
             let stream = Desk.of(reactor)?.stream(identifier)
+            if stream != nil { core.audit.record(event) }
             stream?.handle(.ordered(.closed), on: reactor)
             let answer = stream == nil ? missing : HTTPAnswer(status: 204)
             mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(answer, to: serial, on: reactor) }

@@ -122,9 +122,10 @@ struct ServiceRequest {
                 authorization: head.headers["Authorization"], needing: rights, path: path, hosts: core.names, switches: core.switches,
                 now: Clock.unixSeconds)
         } catch {
-            AuditLine.refused("service", peer: connection.peer, reason: error)
+            core.refused("request", peer: connection.peer, "https", error, subject: "/\(path)")
             throw .registry(error.error)
         }
+        core.admitted("policy:\(principal.policy)", on: connection, method: "policy")
         try checkVersion()
         if let operation { try throttle(operation) }
         return principal
@@ -183,7 +184,9 @@ extension HTTPConnection {
         _ command: RegistryCommand, in core: HubCore, on reactor: Reactor, _ answer: @escaping @Sendable (RegistryOutcome) -> HTTPAnswer
     ) {
         let token = self.token, serial = self.serial, mailbox = reactor.mailbox
+        let actor = self.actor, from = peer?.description ?? ""
         core.registry.submit(command, to: core.writer) { result in
+            core.changed(command.deeds(result), by: actor, from: from)
             let made: HTTPAnswer =
                 switch result {
                 case .success(let outcome): answer(outcome)

@@ -70,7 +70,10 @@ final class TransferDesk: Sendable {
 
     private func commit(_ command: TransferCommand) throws(RegistryError) -> Transfer {
         let reply = Reply()
-        registry.submit(.transfer(command), to: core.writer) { reply.send($0) }
+        registry.submit(.transfer(command), to: core.writer) { [core] result in
+            core.changed(RegistryCommand.transfer(command).deeds(result), by: "hub", from: "")
+            reply.send(result)
+        }
         guard let transfer = try reply.wait().transfer else { throw .invalidOperation("a transfer's step has no outcome") }
         return transfer
     }
@@ -133,6 +136,7 @@ final class TransferDesk: Sendable {
         }
         let bytes = try input.read(transfer.inputName, limit: Self.largestFile)
         let report = try registry.importLines(bytes.span.bytes)
+        core.changed([report.deed], by: "job:\(transfer.id)", from: "")
         for failure in report.failures { note(transfer.inputName, failure.line, failure.error) }
         if let name = transfer.configurationsName {
             let bytes = try input.read(name, limit: Self.largestFile)

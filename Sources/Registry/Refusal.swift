@@ -1,4 +1,5 @@
 import TLS
+import Wire
 
 /// Why somebody was not let in: for the log. The peer hears no more than `error`.
 package enum Refusal: Error, Equatable, Sendable {
@@ -60,6 +61,7 @@ extension Refusal: CustomStringConvertible {
     /// What there is to say besides the word, for the log; empty where the word says it all.
     package var words: String {
         switch self {
+        case .expired(let expiry): "the token was good until \(Timestamp(seconds: expiry))"
         case .certificate(let fault): fault.words
         case .unverifiedAuthority(let name): "authority \(name) is not verified"
         case .switchedOff(let key): "\(key) is on"

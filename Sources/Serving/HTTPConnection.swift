@@ -32,6 +32,9 @@ public final class HTTPConnection: Connection {
     /// What the client has shown in its handshake.
     package private(set) var certificates = ClientCertificates()
 
+    /// Whom a request on it was last found to come from, as an audit log names them; empty before.
+    package var actor = ""
+
     private var limits: ServingLimits { service.servingLimits }
 
     package init(_ channel: consuming Channel, service: any HTTPService) {

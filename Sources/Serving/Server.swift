@@ -1,3 +1,4 @@
+import Audit
 import Connections
 import Console
 import Glibc
@@ -45,8 +46,12 @@ package final class Server {
 
     /// Binds every address before anything is served; a failure leaves nothing running.
     ///
-    /// - Parameter context: made of `settings` with `tickets`.
-    package init(_ role: String, _ settings: ServingSettings, _ context: TLSContext, _ tickets: TLSTicketKeys) throws(Failure) {
+    /// - Parameters:
+    ///   - context: made of `settings` with `tickets`.
+    ///   - audit: its owner closes it once nothing more is to come.
+    package init(
+        _ role: String, _ settings: ServingSettings, _ context: TLSContext, _ tickets: TLSTicketKeys, audit: AuditLog
+    ) throws(Failure) {
         self.role = role
         self.tickets = tickets
         let https = try settings.https.map { address throws(Failure) in try Self.bind(address, "https") }
@@ -63,7 +68,7 @@ package final class Server {
             }
             self.threads = threads
             core = ServerCore(
-                mailboxes: mailboxes, files: try Worker(), settings: settings, context: context,
+                mailboxes: mailboxes, files: try Worker(), audit: audit, settings: settings, context: context,
                 httpsPort: httpsAddresses.first?.port ?? 443)
         } catch {
             throw .system("cannot start threads: \(error)")
@@ -117,6 +122,7 @@ package final class Server {
         for thread in threads { thread.join() }
         core.files.finish()
         role.finish()
+        core.audit.record(AuditEvent(.service, "stopped"))
         Files.remove(role.statusPath)
         if let failure { throw failure }
     }
@@ -134,6 +140,7 @@ package final class Server {
         }
         timer?.set(inMilliseconds: 5000, on: reactor)
         writeStatus(of: role)
+        core.audit.record(AuditEvent(.service, "started"))
         let https = httpsAddresses.map(\.description).joined(separator: ","),
             mqtts = mqttsAddresses.map(\.description).joined(separator: ",")
         Output.tell("iotstream \(role.name): ready https=\(https) mqtts=\(mqtts)")

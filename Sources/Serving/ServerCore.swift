@@ -1,3 +1,4 @@
+import Audit
 import LinuxIO
 import Synchronization
 import TLS
@@ -9,15 +10,18 @@ package final class ServerCore: Sendable {
     package let mailboxes: [Mailbox]
     /// Work with files that may block.
     package let files: Worker
+    /// Who did what.
+    package let audit: AuditLog
     package let startedAt = Timestamp.now
     /// Port of the first HTTPS listener, as bound.
     package let httpsPort: UInt16
     private let state: Mutex<(settings: ServingSettings, context: TLSContext)>
     private let connectionCount = Atomic<Int>(0)
 
-    init(mailboxes: [Mailbox], files: Worker, settings: ServingSettings, context: TLSContext, httpsPort: UInt16) {
+    init(mailboxes: [Mailbox], files: Worker, audit: AuditLog, settings: ServingSettings, context: TLSContext, httpsPort: UInt16) {
         self.mailboxes = mailboxes
         self.files = files
+        self.audit = audit
         self.httpsPort = httpsPort
         state = Mutex((settings, context))
     }
@@ -28,7 +32,10 @@ package final class ServerCore: Sendable {
     var context: TLSContext { state.withLock { $0.context } }
 
     /// Takes all of new settings and certificate; running connections keep what they have.
-    func replace(_ settings: ServingSettings, _ context: TLSContext) { state.withLock { $0 = (settings, context) } }
+    func replace(_ settings: ServingSettings, _ context: TLSContext) {
+        state.withLock { $0 = (settings, context) }
+        audit.take(settings.audit)
+    }
 
     /// Whether `host` (without port) is a name of this role, compared without case.
     package func answers(to host: String) -> Bool { names.contains { ASCII.equalIgnoringCase($0, host) } }

@@ -1,3 +1,4 @@
+import Audit
 import Console
 import Glibc
 import LinuxIO
@@ -15,13 +16,15 @@ package struct ServingSettings: Sendable, Equatable {
     package var workers: Int
     package var drainSeconds: Int
     package var limits = ServingLimits()
+    package var audit = AuditOptions()
 
     /// The keys of the configuration file that are read here.
     package static let keys: [ConfigurationSchema.Key] = [
         .list("hostname"), .list("https", of: .address), .list("mqtts", of: .address), .init("tls-cert", .text), .init("tls-key", .text),
         .init("workers", .integer(1...256)), .init("drain-seconds", .seconds), .init("max-connections", .integer(1...10_000_000)),
         .init("request-bytes", .bytes), .init("packet-bytes", .bytes), .init("handshake-seconds", .seconds),
-        .init("idle-seconds", .seconds),
+        .init("idle-seconds", .seconds), .init("audit-days", .integer(1...36_500)), .init("audit-bytes", .bytes),
+        .init("audit-file-bytes", .bytes),
     ]
 
     /// The options that are read here, and `--config`, `--state` and `--check`.
@@ -79,6 +82,9 @@ package struct ServingSettings: Sendable, Equatable {
         limits.packetBytes = top?.bytes("packet-bytes") ?? limits.packetBytes
         limits.handshakeSeconds = top?.seconds("handshake-seconds") ?? limits.handshakeSeconds
         limits.idleSeconds = top?.seconds("idle-seconds") ?? limits.idleSeconds
+        audit.days = top?.integer("audit-days") ?? audit.days
+        audit.totalBytes = top?.bytes("audit-bytes") ?? audit.totalBytes
+        audit.fileBytes = max(1 << 16, top?.bytes("audit-file-bytes") ?? audit.fileBytes)
     }
 
     private static var machineName: String {
@@ -100,6 +106,17 @@ package struct ServingSettings: Sendable, Equatable {
             return try TLSContext.server(certificatePath: certificatePath, keyPath: keyPath, tickets: tickets)
         } catch {
             throw .config(error.description, "check --tls-cert and --tls-key")
+        }
+    }
+
+    /// Opens the role's audit log.
+    ///
+    /// - Parameters:
+    ///   - path: its directory, which is made with the first line.
+    ///   - service: the role as the log names it.
+    package func auditLog(at path: String, by service: String) throws(Failure) -> AuditLog {
+        do throws(SystemError) { return try AuditLog(at: path, by: service, audit) } catch {
+            throw .system("cannot start threads: \(error)")
         }
     }
 

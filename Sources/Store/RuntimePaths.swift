@@ -17,6 +17,8 @@ package struct RuntimePaths: Equatable, Sendable {
     package var provisioning: String { "\(state)/provisioning" }
     /// Directory of the telemetry log.
     package var telemetry: String { "\(state)/telemetry" }
+    /// Directory of the audit log.
+    package var audit: String { "\(state)/audit" }
     /// Files of import and export jobs.
     package var transfer: String { "\(state)/transfer" }
     /// Files that devices have uploaded.
