@@ -105,5 +105,7 @@ extension JSONValue {
 
     func text(_ key: String) throws(EnrollmentError) -> String? { try member(key, as: "a string") { $0.string } }
     func flag(_ key: String) throws(EnrollmentError) -> Bool? { try member(key, as: "true or false") { $0.bool } }
-    func object(_ key: String) throws(EnrollmentError) -> JSONValue? { try member(key, as: "an object") { $0.object == nil ? nil : $0 } }
+    func object(_ key: String) throws(EnrollmentError) -> JSONValue? {
+        try member(key, as: "an object") { value in value.object.map { _ in value } }  // nil would be a JSON null here
+    }
 }

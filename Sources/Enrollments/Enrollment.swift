@@ -87,7 +87,7 @@ package struct Enrollment: Sendable {
             "attestation": attestation.json(secrets: secrets), "capabilities": ["iotEdge": .bool(isEdge)], "initialTwin": initialTwin,
             "provisioningStatus": isEnabled ? "enabled" : "disabled", "reprovisionPolicy": reprovision?.json,
             "allocationPolicy": allocation.map { .string($0.rawValue) },
-            "iotHubs": hubs.isEmpty ? nil : .array(hubs.map { .string($0) }), "customAllocationDefinition": webhook?.json,
+            "iotHubs": hubs.isEmpty ? .none : .array(hubs.map { .string($0) }), "customAllocationDefinition": webhook?.json,
             "etag": .string("\"\(etag)\""), "createdDateTimeUtc": .string(created.description),
             "lastUpdatedDateTimeUtc": .string(updated.description),
         ])

@@ -345,12 +345,13 @@ struct WebhookVerdict {
             outcome = .refused("Custom allocation failed: the webhook's answer with status code 200 names no linked hub")
             return
         }
-        guard let twin = try? json.object("initialTwin").map({ twin throws(EnrollmentError) in try Enrollment.twin(twin) }) else {
-            outcome = .refused("Custom allocation failed: initialTwin of the webhook's answer is not an object")
+        do throws(EnrollmentError) {
+            if let twin = try json.object("initialTwin") { self.twin = try Enrollment.twin(twin) }
+        } catch {
+            outcome = .refused("Custom allocation failed: initialTwin of the webhook's answer: \(error)")
             return
         }
         outcome = .hub(host)
-        self.twin = twin
-        payload = json["payload"].flatMap { $0.isNull ? nil : $0 }
+        if let payload = json["payload"], !payload.isNull { self.payload = payload }
     }
 }

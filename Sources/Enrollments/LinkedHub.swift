@@ -45,7 +45,7 @@ package struct LinkedHub: Sendable {
     /// - Parameter secrets: with the connection string: for the store.
     package func json(secrets: Bool = false) -> JSONValue {
         .object(of: [
-            "name": .string(name), "connectionString": secrets ? .string(connection.text) : nil,
+            "name": .string(name), "connectionString": secrets ? .string(connection.text) : .none,
             "host": .string(connection.host.description),
             "policy": connection.policy.map { .string($0) }, "location": .string(location), "applyAllocationPolicy": .bool(appliesPolicy),
             "allocationWeight": .integer(Int64(weight)), "latencyMilliseconds": latency.map { .integer(Int64($0)) },

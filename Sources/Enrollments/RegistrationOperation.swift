@@ -32,7 +32,7 @@ package struct RegistrationOperation: Sendable {
     ///
     /// - Parameter brief: without the state of one that runs: the answer to the register request.
     package func json(brief: Bool = false) -> JSONValue {
-        let running: JSONValue? = brief ? nil : ["registrationId": .string(registrationID), "status": "assigning"]
+        let running: JSONValue? = brief ? .none : ["registrationId": .string(registrationID), "status": "assigning"]
         return .object(of: [
             "operationId": .string(id), "status": state?["status"] ?? "assigning", "registrationState": state ?? running,
         ])

@@ -23,7 +23,7 @@ package struct ServiceCertificate: Sendable {
                 "thumbprint": .string(certificate.sha1Thumbprint), "isVerified": .bool(isVerified),
                 "created": .string(created.description), "updated": .string(updated.description),
                 "certificate": .string(Base64.encode(certificate.der)),
-                "verificationCode": showsCode ? code.map { .string($0) } : nil,
+                "verificationCode": showsCode ? code.map { .string($0) } : .none,
             ]),
         ]
     }
