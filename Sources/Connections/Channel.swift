@@ -280,7 +280,7 @@ public struct Channel: ~Copyable, Sendable {
         if transport.carriesBulk { beginTurn(reactor) }
         defer { if transport.carriesBulk { transport.endTurn() } }
         var budget = readsMuch ? 2 : 8  // then the others have a turn
-        while budget > 0, !mustParse, hasMore, !transport.isTurnOver, !owner.hasEnded {
+        while budget > 0, !mustParse, hasMore, !owner.isPausing, !transport.isTurnOver, !owner.hasEnded {
             budget -= 1
             let isDirect = input.isEmpty, whole = isDirect ? (readsMuch ? reactor.bulk : reactor.scratch) : input.reserve(16384)
             let room = whole.count > readLimit ? UnsafeMutableRawBufferPointer(rebasing: whole[..<readLimit]) : whole

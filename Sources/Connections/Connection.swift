@@ -24,6 +24,8 @@ open class Connection: Source {
     private var channel: Channel?  // nil while it is being worked on, and at the end
     private var late = ByteQueue()  // sent by others meanwhile
     private var lateOrders: [Order] = []
+    /// Whether the owner wants nothing more, which the channel hears at the end of its turn: what comes next may be long.
+    private(set) final var isPausing = false
     private var isOpened = false, isLingering = false
     private var stalledAt: Int?  // bytes that waited, at the last look, for a peer that we are done with
     package private(set) final var hasEnded = false
@@ -190,6 +192,7 @@ open class Connection: Source {
             channel = consume held
         } else {
             lateOrders.append(order)
+            if case .pause = order { isPausing = true } else if case .resume = order { isPausing = false }
         }
         reactor.revisit(self)
     }
@@ -248,7 +251,7 @@ open class Connection: Source {
         do {
             if !isOpened {
                 guard try channel.establish() else {
-                    for order in exchange(&lateOrders, with: []) { Self.apply(order, to: &channel) }
+                    takeLate(&channel)
                     return settle(channel, on: reactor)
                 }
                 isOpened = true
@@ -291,6 +294,7 @@ open class Connection: Source {
             late = ByteQueue()
         }
         for order in exchange(&lateOrders, with: []) { Self.apply(order, to: &channel) }
+        isPausing = false
     }
 
     /// Gives a peer that takes something more time, and one that takes nothing no more.
