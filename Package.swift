@@ -98,15 +98,17 @@ let package = Package(
                 "Audit", "Serving", "Streams", "Blobs", "Relay", "Registry", "Telemetry", "Store", "Connections", "Console", "Wire", "TLS",
                 "LinuxIO", "Bytes",
             ]),
+        room(
+            "Provisioning",
+            knows: ["Serving", "Enrollments", "Audit", "Dialing", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
         .executableTarget(
             name: "iotstream",
             dependencies: [
-                "Audit", "Hub", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store", "Dialing", "Console",
-                "Wire", "TLS",
-                "LinuxIO",
+                "Audit", "Hub", "Provisioning", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store", "Dialing",
+                "Console", "Wire", "TLS", "LinuxIO",
                 "Bytes",
             ],
             swiftSettings: lean,

@@ -18,7 +18,7 @@ readonly test_wheels=(
 )
 # The programs that the benchmarks compare with, and what compiles the benchmarks' own tools.
 readonly bench_packages=(haproxy nginx libnginx-mod-stream stunnel4 openssh-client openssh-server mosquitto python3 gcc libc6-dev libssl-dev)
-readonly linked_roles=(hub agent forward cert)
+readonly linked_roles=(hub dps agent forward cert)
 
 usage() {
     cat <<'TEXT'

@@ -60,12 +60,15 @@ package final class HubExchange {
     private let bodyLimit: Int
     private var idle: [Exchanging] = []
     /// Connections kept when nothing is asked; and for how long, which is less than hubs wait.
-    private static let idleLimit = 4, idleMilliseconds = 20_000
+    private let idleLimit: Int
+    private static let idleMilliseconds = 20_000
 
     /// - Parameters:
     ///   - place: host and port; 443 when it names no port.
     ///   - bodyLimit: the longest body taken, in bytes.
-    package init(with place: HostPort, through access: HubAccess, bodyLimit: Int = 16 << 20) {
+    ///   - keeping: connections kept when nothing is asked.
+    package init(with place: HostPort, through access: HubAccess, bodyLimit: Int = 16 << 20, keeping: Int = 4) {
+        idleLimit = keeping
         self.place = place
         self.access = access
         self.bodyLimit = bodyLimit
@@ -108,7 +111,7 @@ package final class HubExchange {
     }
 
     fileprivate func keep(_ connection: Exchanging, on reactor: Reactor) {
-        guard idle.count < Self.idleLimit, !reactor.isDraining else { return connection.finish(on: reactor) }
+        guard idle.count < idleLimit, !reactor.isDraining else { return connection.finish(on: reactor) }
         idle.append(connection)
         reactor.setDeadline(of: connection, inMilliseconds: Self.idleMilliseconds)
     }

@@ -33,6 +33,9 @@ package struct RuntimePaths: Equatable, Sendable {
     package var requests: String { "\(run)/requests" }
     /// One hub to a state directory: held locked while it runs.
     package var hubLock: String { "\(run)/hub.lock" }
+    /// The same of a provisioning service.
+    package var dpsStatus: String { "\(run)/dps.status" }
+    package var dpsLock: String { "\(run)/dps.lock" }
 
     private static func trimmed(_ path: String) -> String {
         var path = path[...]

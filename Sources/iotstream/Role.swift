@@ -3,6 +3,7 @@ import Certificates
 import Console
 import Glibc
 import Hub
+import Provisioning
 import Proxy
 
 /// The roles of the one executable: `iotstream-hub -n` and `iotstream hub -n` are the same command.
@@ -11,7 +12,7 @@ enum Role {
 
     /// In the order of the overview.
     static let all: [Command] = [
-        HubRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
+        HubRole.command, ProvisioningRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
         KnownDevicesRole.command, BenchRole.command, DoctorRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
         MonitorCommand.command,
@@ -20,7 +21,7 @@ enum Role {
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]
     /// Roles with a symlink of their own, `iotstream-NAME`.
-    static let linked = ["hub", "agent", "forward", "cert"]
+    static let linked = ["hub", "dps", "agent", "forward", "cert"]
 
     /// The command that the words ask for, and the words that are its own; nil when no role has that name.
     static func find(_ arguments: [String]) -> (command: Command, rest: ArraySlice<String>)? {

@@ -263,7 +263,7 @@ def test_of_many_who_create_the_same_device_one_succeeds(hub, name):
 
 
 def test_every_linked_name_is_its_role(iotstream, tmp_path):
-    for role in ("hub", "agent", "forward", "cert"):
+    for role in ("hub", "dps", "agent", "forward", "cert"):
         link = tmp_path / f"iotstream-{role}"
         link.symlink_to(iotstream)
         assert run([link, "--help"], check=0).stdout == run([iotstream, role, "--help"], check=0).stdout
