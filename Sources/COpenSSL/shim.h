@@ -46,6 +46,7 @@ static inline GENERAL_NAMES *cssl_names_new(void) { return sk_GENERAL_NAME_new_n
 static inline int cssl_names_push(GENERAL_NAMES *s, GENERAL_NAME *n) { return sk_GENERAL_NAME_push(s, n); }
 static inline int cssl_names_num(const GENERAL_NAMES *s) { return s ? sk_GENERAL_NAME_num(s) : 0; }
 static inline const GENERAL_NAME *cssl_names_value(const GENERAL_NAMES *s, int i) { return sk_GENERAL_NAME_value(s, i); }
+static inline void cssl_extensions_free(STACK_OF(X509_EXTENSION) *s) { sk_X509_EXTENSION_pop_free(s, X509_EXTENSION_free); }
 static inline int cssl_oids_num(const EXTENDED_KEY_USAGE *s) { return s ? sk_ASN1_OBJECT_num(s) : 0; }
 static inline const ASN1_OBJECT *cssl_oids_value(const EXTENDED_KEY_USAGE *s, int i) { return sk_ASN1_OBJECT_value(s, i); }
 static inline long cssl_bio_data(BIO *b, char **data) { return BIO_get_mem_data(b, data); }

@@ -9,6 +9,7 @@ extension CertificateError {
         case .tooLarge: .data("\(subject): \(self)", "name a PEM or DER file that holds a certificate")
         case .malformed: .data("\(subject): \(self)", "bring a good copy back, or make it again")
         case .noCertificate: .data("\(subject): \(self)", "name the .cert.pem file")
+        case .noRequest: .data("\(subject): \(self)", "name the .csr.pem file")
         case .noPrivateKey: .data("\(subject): \(self)", "name the .key.pem file")
         case .encryptedKey: .data("\(subject): \(self)", "take it off with openssl pkey, and keep the file at mode 0600")
         case .keyMismatch: .data("\(subject): \(self)", "put the files that belong together into one directory")

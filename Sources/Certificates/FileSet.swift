@@ -3,7 +3,7 @@ import Glibc
 
 /// One file to be written.
 struct NewFile {
-    /// Inside the directory.
+    /// Inside the directory; it may begin with that of a directory there.
     var name: String
     var contents: [UInt8]
     /// Permission bits; the file has them from its first instant.
@@ -56,8 +56,16 @@ struct FileSet: ~Copyable {
             cleanUp()
             throw error
         }
+        let folders = Set(files.compactMap { file in file.name.lastIndex(of: "/").map { String(file.name[..<$0]) } })
         cleanUp()
         fsync(descriptor)
+        for folder in folders {
+            let inner = openat(descriptor, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            if inner != -1 {
+                fsync(inner)
+                close(inner)
+            }
+        }
     }
 
     private func staged(_ index: Int) -> String { ".iotstream-\(tag)-\(index).new" }

@@ -21,6 +21,8 @@ struct Generation {
     var days: Int
     var algorithm: KeyAlgorithm
     var force: Bool
+    /// Somebody else's key; nil: a new one is made.
+    var request: CertificateRequest?
     /// Unix seconds.
     var now: Int64
 
@@ -30,28 +32,65 @@ struct Generation {
         let plan = try makePlan()
         let issuer = try findIssuer(isCA: plan.role.isCA)
         try refuseExisting(plan.file, isCA: plan.role.isCA)
-        let subject = plan.commonName ?? plan.file
-        let key = try about(subject) { () throws(CertificateError) in try PrivateKey(generating: algorithm) }
-        let certificate = try about(subject) { () throws(CertificateError) in
-            try issuer.authority.issue(plan.role, commonName: plan.commonName, for: key, seconds: Int64(days) * 86400, now: now)
+        let subject = plan.commonName ?? plan.file, seconds = Int64(days) * 86400
+        var files: [NewFile] = []
+        let certificate: Certificate
+        if let request {
+            certificate = try about(subject) { () throws(CertificateError) in
+                try issuer.authority.issue(plan.role, commonName: plan.commonName, for: request, seconds: seconds, now: now)
+            }
+        } else {
+            let key = try about(subject) { () throws(CertificateError) in try PrivateKey(generating: algorithm) }
+            certificate = try about(subject) { () throws(CertificateError) in
+                try issuer.authority.issue(plan.role, commonName: plan.commonName, for: key, seconds: seconds, now: now)
+            }
+            if plan.keepsKey {
+                files.append(.key(directory.layout.key(plan.file), try about(subject) { () throws(CertificateError) in try key.pem() }))
+            }
         }
-        if certificate.notAfter < now + Int64(days) * 86400 {
+        if certificate.notAfter < now + seconds {
             Output.tell(
                 "iotstream cert: ends with its issuer on \(CertificateTime.text(certificate.notAfter)), before \(days) days are over")
         }
         var report = CertificateReport(certificate: certificate, path: directory.certificatePath(plan.file))
-        var files: [NewFile] = [.certificate("\(plan.file).cert.pem", certificate.pem)]
-        if plan.keepsKey {
-            let direct = issuer.authority.certificate
-            let above = direct.isSelfSigned ? [] : [direct] + (try directory.intermediates(above: direct))
-            let chain = CertificateChain(leaf: certificate, others: above)
-            files.insert(.key("\(plan.file).key.pem", try about(subject) { () throws(CertificateError) in try key.pem() }), at: 0)
-            files.append(.certificate("\(plan.file).full-chain.cert.pem", chain.pem))
-            report.keyPath = directory.keyPath(plan.file)
+        if !files.isEmpty { report.keyPath = directory.keyPath(plan.file) }
+        files.append(.certificate(directory.layout.certificate(plan.file), certificate.pem))
+        if plan.keepsKey || request != nil {
+            let chain = CertificateChain(leaf: certificate, others: try directory.intermediates(above: certificate))
+            files.append(.certificate(directory.layout.chain(plan.file), chain.pem))
             report.fullChainPath = directory.fullChainPath(plan.file)
         }
         try FileSet(consume files, in: directory.path, replacing: force).write()
         return report
+    }
+
+    /// Makes a key, or takes that of a file, and asks for a certificate with it: the `.csr.pem` goes to somebody who has a CA.
+    /// - Parameter keyPath: an existing key; nil: one is made beside the request.
+    func ask(keyPath: String?) throws(Failure) -> (request: CertificateRequest, path: String, keyPath: String) {
+        let plan = try makePlan(), subject = plan.commonName ?? plan.file
+        var names: [AlternativeName] = []
+        if case .server(let all) = plan.role { names = all }
+        let taken = [directory.requestPath(plan.file)] + (keyPath == nil ? [directory.keyPath(plan.file)] : [])
+        for path in taken where !force && access(path, F_OK) == 0 {
+            throw .cannotCreate("\(path) is already there", "give --force to replace it, or another --dir")
+        }
+        var files: [NewFile] = []
+        let key: PrivateKey
+        if let keyPath {
+            var pem = try SecretFile.key(keyPath)
+            defer { CredentialFile.wipe(&pem) }
+            key = try about(keyPath) { () throws(CertificateError) in try PrivateKey(pem: pem) }
+        } else {
+            key = try about(subject) { () throws(CertificateError) in try PrivateKey(generating: algorithm) }
+            files.append(.key(directory.layout.key(plan.file), try about(subject) { () throws(CertificateError) in try key.pem() }))
+        }
+        let request = try about(subject) { () throws(CertificateError) in
+            try CertificateRequest(commonName: plan.commonName, names: names, key: key)
+        }
+        files.append(.certificate(directory.layout.request(plan.file), request.pem))
+        _ = try directory.create()
+        try FileSet(consume files, in: directory.path, replacing: force).write()
+        return (request, directory.requestPath(plan.file), keyPath ?? directory.keyPath(plan.file))
     }
 
     private struct Plan {
@@ -69,7 +108,7 @@ struct Generation {
             return Plan(file: try fileName(name), commonName: name, role: .intermediate(pathLength: pathLength))
         case .edge(let name):
             // The name differs from the gateway's host name, or verifiers see a self-signed loop (edge-gateway 3).
-            return Plan(file: try fileName(name) + ".ca", commonName: name + ".ca", role: .intermediate(pathLength: 0))
+            return Plan(file: try fileName(name), commonName: name + ".ca", role: .intermediate(pathLength: 0))
         case .server(let texts):
             var names: [AlternativeName] = []
             for text in texts {
@@ -106,19 +145,19 @@ struct Generation {
         guard name.unicodeScalars.count <= 64 || name.utf8.count <= 253 else {
             throw .usage("the name is too long", "use at most 64 characters")
         }
-        return FileName.safe(name)
+        return directory.layout.name(of: kind, FileName.safe(name))
     }
 
     private func findIssuer(isCA: Bool) throws(Failure) -> (name: String, authority: CertificateAuthority) {
         if let issuer { return try directory.authority(issuer) }
         switch kind {
-        case .intermediate, .verification: return try directory.authority(CertificateDirectory.root)
+        case .intermediate, .verification: return try directory.authority("root")
         default: return try directory.defaultAuthority(forCA: isCA)
         }
     }
 
     private func makeRoot(_ name: String) throws(Failure) -> CertificateReport {
-        let file = CertificateDirectory.root
+        let file = directory.layout.root
         try refuseExisting(file, isCA: true)
         let key = try about(name) { () throws(CertificateError) in try PrivateKey(generating: algorithm) }
         let certificate = try about(name) { () throws(CertificateError) in
@@ -127,7 +166,9 @@ struct Generation {
         let pem = try about(name) { () throws(CertificateError) in try key.pem() }
         let made = try directory.create()
         do throws(Failure) {
-            let files: [NewFile] = [.key("\(file).key.pem", pem), .certificate("\(file).cert.pem", certificate.pem)]
+            let files: [NewFile] = [
+                .key(directory.layout.key(file), pem), .certificate(directory.layout.certificate(file), certificate.pem),
+            ]
             try FileSet(consume files, in: directory.path, replacing: force).write()
         } catch {
             if made { rmdir(directory.path) }
@@ -140,7 +181,8 @@ struct Generation {
 
     /// Says so before a key is made for nothing; the file system has the last word. A CA never gives way to a leaf.
     private func refuseExisting(_ file: String, isCA: Bool) throws(Failure) {
-        let paths = [directory.certificatePath(file), directory.keyPath(file), directory.fullChainPath(file)]
+        var paths = [directory.certificatePath(file), directory.fullChainPath(file)]
+        if request == nil { paths.append(directory.keyPath(file)) }
         for path in paths {
             var info = stat()
             guard lstat(path, &info) == 0 else { continue }

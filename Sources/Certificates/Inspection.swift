@@ -8,6 +8,10 @@ enum Inspection {
     static func show(_ paths: [String], json: Bool) throws(Failure) {
         var reports: [CertificateReport] = []
         for path in paths {
+            if let request = try request(path) {
+                guard paths.count == 1 else { throw .usage("\(path): a request", "show it by itself") }
+                return try print(request, path, keyPath: nil, json: json)
+            }
             for certificate in try readChain(path).certificates { reports.append(CertificateReport(certificate: certificate, path: path)) }
         }
         if json {
@@ -20,6 +24,33 @@ enum Inspection {
         }
     }
 
+    /// The request in the file; nil when something else is in it.
+    private static func request(_ path: String) throws(Failure) -> CertificateRequest? {
+        guard path != "-" else { return nil }
+        let bytes = try InputFile.read(path, limit: CredentialFile.limit)
+        do throws(CertificateError) { return try CertificateRequest(bytes: bytes) } catch {
+            guard String(decoding: bytes, as: UTF8.self).contains(text: "CERTIFICATE REQUEST-----") else { return nil }
+            throw error.failure(path)
+        }
+    }
+
+    /// Prints what a request asks for.
+    static func print(_ request: CertificateRequest, _ path: String, keyPath: String?, json: Bool) throws(Failure) {
+        let names = request.alternativeNames.map { JSONValue.string($0.description) }
+        let facts: [(word: String, value: JSONValue?)] = [
+            ("request", .string(path)), ("key", keyPath.map { .string($0) }), ("subject", .string(request.subject)),
+            ("names", names.isEmpty ? nil : .array(names)), ("publicKey", .string("\(request.keyAlgorithm), \(request.keyBits) bits")),
+        ]
+        var members = JSONObject()
+        for fact in facts { members[fact.word] = fact.value }
+        if json { return try Output.json(.object(members)) }
+        for (word, value) in members {
+            let text = value.string ?? value.array?.compactMap(\.string).joined(separator: ", ") ?? ""
+            let label = word == "publicKey" ? "public key" : word
+            try Output.line(label + String(repeating: " ", count: max(1, 16 - label.utf8.count)) + Printable.oneLine(text))
+        }
+    }
+
     /// Prints the thumbprint of the first certificate: upper-case hex, as the registry stores it.
     static func thumbprint(_ path: String, sha1: Bool, json: Bool) throws(Failure) {
         let leaf = try readChain(path).leaf
@@ -29,12 +60,13 @@ enum Inspection {
     }
 
     /// Checks a file's first certificate, with the others as intermediates, against the certificates of `caPath`.
+    /// - Parameter device: judge it as a hub does whose authorities those are, for this device or `{deviceId}/{moduleId}`.
     static func verify(
-        _ path: String, caPath: String, purpose: CertificatePurpose, strict: Bool, now: Int64, json: Bool
+        _ path: String, caPath: String, purpose: CertificatePurpose, device: String?, strict: Bool, now: Int64, json: Bool
     ) throws(Failure) {
         let chain = try readChain(path)
         let anchors = try readChain(caPath).certificates
-        switch check(chain, anchors, purpose, strict, now) {
+        switch check(chain, anchors, purpose, device, strict, now) {
         case .success(let way):
             if json {
                 let chain = way.map { CertificateReport(certificate: $0, path: nil).json }
@@ -44,22 +76,29 @@ enum Inspection {
             for each in way { try Output.line("  \(each.subject), until \(CertificateTime.text(each.notAfter))") }
         case .failure(let failure):
             if json {
-                let reasons = failure.reasons.map { JSONValue.string($0.description) }
-                try Output.json(.object(of: ["file": .string(path), "valid": false, "reasons": .array(reasons)]))
+                let reasons = failure.reasons.map { JSONValue.string($0.words) }, codes = failure.reasons.map { JSONValue.string($0.code) }
+                try Output.json(
+                    .object(of: ["file": .string(path), "valid": false, "reasons": .array(reasons), "codes": .array(codes)]))
             }
-            throw .refused("\(path): \(failure)", failure.reasons.first.map(remedy) ?? "")
+            throw .refused("\(path): \(failure)", failure.reasons.first.map { remedy($0, isDevice: device != nil) } ?? "")
         }
     }
 
     private static func check(
-        _ chain: CertificateChain, _ anchors: [Certificate], _ purpose: CertificatePurpose, _ strict: Bool, _ now: Int64
+        _ chain: CertificateChain, _ anchors: [Certificate], _ purpose: CertificatePurpose, _ device: String?, _ strict: Bool, _ now: Int64
     ) -> Result<[Certificate], ChainFailure> {
+        if let device {
+            do throws(ChainFault) {
+                _ = try ClientChain.judge(presented: chain.certificates, authorities: anchors, at: now)
+                try ClientChain.judgeName(chain.leaf, is: device)
+            } catch { return .failure(ChainFailure(reasons: [error])) }
+        }
         do throws(ChainFailure) {
             return .success(try chain.verify(anchors: anchors, purpose: purpose, time: now, strict: strict))
         } catch { return .failure(error) }
     }
 
-    private static func remedy(_ fault: ChainFault) -> String {
+    private static func remedy(_ fault: ChainFault, isDevice: Bool) -> String {
         switch fault {
         case .expired: "renew it with iotstream cert renew"
         case .notYetValid: "set this machine's clock, or wait"
@@ -68,7 +107,7 @@ enum Inspection {
         case .issuerNotCA, .issuerMayNotSign, .pathTooLong, .isCA: "issue it again from a CA that may"
         case .badSignature: "find the right issuer: two of them have this name"
         case .wrongPurpose: "make one with gen-server or gen-device"
-        case .nameMismatch: "make one for this name with gen-server"
+        case .nameMismatch: "make one for this name with \(isDevice ? "gen-device" : "gen-server")"
         case .weak: "make a new key"
         case .other, .tooLong, .nothingShown: "look at it with iotstream cert show"
         }

@@ -8,8 +8,10 @@ extension Certificate {
     package var issuer: String { Self.text(X509_get_issuer_name(raw)) }
 
     /// The subject's common name exactly as it stands, for comparing; nil when there is none or more than one.
-    package var commonName: String? {
-        let name = X509_get_subject_name(raw)
+    package var commonName: String? { Self.commonName(of: X509_get_subject_name(raw)) }
+
+    /// The one common name of an X509_NAME.
+    static func commonName(of name: OpaquePointer?) -> String? {
         let index = X509_NAME_get_index_by_NID(name, NID_commonName, -1)
         guard index >= 0, X509_NAME_get_index_by_NID(name, NID_commonName, index) < 0 else { return nil }
         guard let value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, index)) else { return nil }
@@ -21,28 +23,9 @@ extension Certificate {
     }
 
     /// The subject alternative names in their order; kinds other than DNS and IP are left out.
-    package var alternativeNames: [AlternativeName] {
-        guard let found = X509_get_ext_d2i(raw, NID_subject_alt_name, nil, nil) else { return [] }
-        let names = OpaquePointer(found)
-        defer { GENERAL_NAMES_free(names) }
-        var result: [AlternativeName] = []
-        for index in 0..<cssl_names_num(names) {
-            guard let name = cssl_names_value(names, index) else { continue }
-            var kind: CInt = 0
-            guard let value = GENERAL_NAME_get0_value(name, &kind) else { continue }
-            let string = UnsafePointer<ASN1_STRING>(value.assumingMemoryBound(to: ASN1_STRING.self))
-            guard kind == GEN_DNS || kind == GEN_IPADD, let data = ASN1_STRING_get0_data(string) else { continue }
-            let bytes = UnsafeBufferPointer(start: data, count: Int(ASN1_STRING_length(string)))
-            if kind == GEN_DNS {
-                if let text = String(validating: bytes, as: UTF8.self) { result.append(.dns(text)) }
-            } else {
-                result.append(.address(Array(bytes)))
-            }
-        }
-        return result
-    }
+    package var alternativeNames: [AlternativeName] { AlternativeName.taking(X509_get_ext_d2i(raw, NID_subject_alt_name, nil, nil)) }
 
-    private static func text(_ name: OpaquePointer?) -> String {
+    static func text(_ name: OpaquePointer?) -> String {
         MemoryBIO.text { cssl_print_name($0, name) >= 0 }
     }
 }
@@ -73,6 +56,51 @@ package enum AlternativeName: Hashable, Sendable, CustomStringConvertible {
             }
         }
         self = .dns(host)
+    }
+
+    /// The names of a GENERAL_NAMES, which is freed; kinds other than DNS and IP are left out.
+    static func taking(_ found: UnsafeMutableRawPointer?) -> [AlternativeName] {
+        guard let found else { return [] }
+        let names = OpaquePointer(found)
+        defer { GENERAL_NAMES_free(names) }
+        var result: [AlternativeName] = []
+        for index in 0..<cssl_names_num(names) {
+            guard let name = cssl_names_value(names, index) else { continue }
+            var kind: CInt = 0
+            guard let value = GENERAL_NAME_get0_value(name, &kind) else { continue }
+            let string = UnsafePointer<ASN1_STRING>(value.assumingMemoryBound(to: ASN1_STRING.self))
+            guard kind == GEN_DNS || kind == GEN_IPADD, let data = ASN1_STRING_get0_data(string) else { continue }
+            let bytes = UnsafeBufferPointer(start: data, count: Int(ASN1_STRING_length(string)))
+            if kind == GEN_DNS {
+                if let text = String(validating: bytes, as: UTF8.self) { result.append(.dns(text)) }
+            } else {
+                result.append(.address(Array(bytes)))
+            }
+        }
+        return result
+    }
+
+    /// These names as a GENERAL_NAMES, which the caller frees.
+    static func list(_ names: [AlternativeName]) throws(CertificateError) -> OpaquePointer {
+        guard let list = cssl_names_new() else { throw .last("GENERAL_NAMES_new") }
+        for name in names {
+            let (kind, type, bytes): (CInt, CInt, [UInt8]) =
+                switch name {
+                case .dns(let text): (GEN_DNS, V_ASN1_IA5STRING, Array(text.utf8))
+                case .address(let bytes): (GEN_IPADD, V_ASN1_OCTET_STRING, bytes)
+                }
+            guard let entry = GENERAL_NAME_new(), let value = ASN1_STRING_type_new(type) else {
+                GENERAL_NAMES_free(list)
+                throw .last("GENERAL_NAME_new")
+            }
+            GENERAL_NAME_set0_value(entry, kind, value)
+            guard ASN1_STRING_set(value, bytes, CInt(bytes.count)) == 1, cssl_names_push(list, entry) > 0 else {
+                GENERAL_NAME_free(entry)
+                GENERAL_NAMES_free(list)
+                throw .last("sk_GENERAL_NAME_push")
+            }
+        }
+        return list
     }
 
     private static func isHostCharacter(_ byte: UInt8) -> Bool {

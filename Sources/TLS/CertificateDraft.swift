@@ -28,7 +28,11 @@ final class CertificateDraft {
     }
 
     func setSubject(_ commonName: String?) throws(CertificateError) {
-        guard let commonName else { return }
+        if let commonName { try Self.add(commonName, to: X509_get_subject_name(raw)) }
+    }
+
+    /// Makes a text the common name of an X509_NAME: 1 to 64 characters, none of them a control character.
+    static func add(_ commonName: String, to name: OpaquePointer?) throws(CertificateError) {
         let count = commonName.unicodeScalars.count
         guard (1...64).contains(count) else {
             throw .name("'\(commonName.printable)' has \(count) characters, the name in a certificate has 1 to 64")
@@ -37,9 +41,9 @@ final class CertificateDraft {
             throw .name("'\(commonName.printable)' has control characters")
         }
         let bytes = Array(commonName.utf8)
-        let added = X509_NAME_add_entry_by_NID(
-            X509_get_subject_name(raw), NID_commonName, V_ASN1_UTF8STRING, bytes, CInt(bytes.count), -1, 0)
-        guard added == 1 else { throw .last("X509_NAME_add_entry") }
+        guard X509_NAME_add_entry_by_NID(name, NID_commonName, V_ASN1_UTF8STRING, bytes, CInt(bytes.count), -1, 0) == 1 else {
+            throw .last("X509_NAME_add_entry")
+        }
     }
 
     func setPublicKey(of key: OpaquePointer?) throws(CertificateError) {
@@ -94,21 +98,8 @@ final class CertificateDraft {
     }
 
     private func add(names: [AlternativeName], critical: Bool) throws(CertificateError) {
-        guard let list = cssl_names_new() else { throw .last("GENERAL_NAMES_new") }
+        let list = try AlternativeName.list(names)
         defer { GENERAL_NAMES_free(list) }
-        for name in names {
-            let (kind, type, bytes): (CInt, CInt, [UInt8]) =
-                switch name {
-                case .dns(let text): (GEN_DNS, V_ASN1_IA5STRING, Array(text.utf8))
-                case .address(let bytes): (GEN_IPADD, V_ASN1_OCTET_STRING, bytes)
-                }
-            guard let entry = GENERAL_NAME_new(), let value = ASN1_STRING_type_new(type) else { throw .last("GENERAL_NAME_new") }
-            GENERAL_NAME_set0_value(entry, kind, value)
-            guard ASN1_STRING_set(value, bytes, CInt(bytes.count)) == 1, cssl_names_push(list, entry) > 0 else {
-                GENERAL_NAME_free(entry)
-                throw .last("sk_GENERAL_NAME_push")
-            }
-        }
         guard X509_add1_ext_i2d(raw, NID_subject_alt_name, UnsafeMutableRawPointer(list), critical ? 1 : 0, 0) == 1 else {
             throw .last("X509_add1_ext_i2d")
         }
@@ -122,12 +113,15 @@ final class CertificateDraft {
     }
 
     /// `old` once more: subject, key and extensions are its own, the key identifiers, serial number and dates are new.
+    /// - Parameters:
+    ///   - key: the issuer's.
+    ///   - subject: whose public half takes the place of the old one; nil: the key stays.
     static func renewal(
-        of old: Certificate, issuedBy issuer: Certificate, key: PrivateKey, from: Int64, until: Int64
+        of old: Certificate, issuedBy issuer: Certificate, key: PrivateKey, rollingTo subject: PrivateKey? = nil, from: Int64, until: Int64
     ) throws(CertificateError) -> Certificate {
         let draft = try CertificateDraft()
         guard X509_set_subject_name(draft.raw, X509_get_subject_name(old.raw)) == 1 else { throw .last("X509_set_subject_name") }
-        try draft.setPublicKey(of: X509_get0_pubkey(old.raw))
+        try draft.setPublicKey(of: subject?.raw ?? X509_get0_pubkey(old.raw))
         try draft.setValidity(from: from, until: until)
         try draft.setIssuer(issuer.raw)
         for index in 0..<X509_get_ext_count(old.raw) {

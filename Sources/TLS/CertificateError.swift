@@ -9,6 +9,8 @@ package enum CertificateError: Error, Equatable, CustomStringConvertible {
     case tooLarge(limit: Int)
     /// No certificate in the text.
     case noCertificate
+    /// No request for a certificate in the text.
+    case noRequest
     /// A certificate or key is there, but broken.
     case malformed(String)
     /// No private key in the text.
@@ -31,6 +33,7 @@ package enum CertificateError: Error, Equatable, CustomStringConvertible {
         case .unreadable(let path, let code): "\(path): \(String(cString: strerror(code)))"
         case .tooLarge(let limit): "longer than \(limit) bytes"
         case .noCertificate: "no certificate in it (expected PEM text with BEGIN CERTIFICATE, or DER)"
+        case .noRequest: "no request in it (expected PEM text with BEGIN CERTIFICATE REQUEST, or DER)"
         case .malformed(let reason): "damaged: \(reason)"
         case .noPrivateKey: "no private key in it (expected PEM text with BEGIN PRIVATE KEY)"
         case .encryptedKey: "the private key is protected by a password"

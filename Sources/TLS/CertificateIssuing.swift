@@ -46,6 +46,21 @@ package struct CertificateAuthority: Sendable {
     package func issue(
         _ role: CertificateRole, commonName: String?, for subject: PrivateKey, seconds: Int64, now: Int64
     ) throws(CertificateError) -> Certificate {
+        try issue(role, commonName: commonName, toHolderOf: subject.raw, seconds: seconds, now: now)
+    }
+
+    /// The same for the key of a request, whose holder has proved to have it. The names are ours to choose: nothing else of what was
+    /// asked for is taken over.
+    package func issue(
+        _ role: CertificateRole, commonName: String?, for request: CertificateRequest, seconds: Int64, now: Int64
+    ) throws(CertificateError) -> Certificate {
+        try issue(role, commonName: commonName, toHolderOf: request.publicKey, seconds: seconds, now: now)
+    }
+
+    /// - Parameter subject: an EVP_PKEY*, of which the public half counts.
+    private func issue(
+        _ role: CertificateRole, commonName: String?, toHolderOf subject: OpaquePointer?, seconds: Int64, now: Int64
+    ) throws(CertificateError) -> Certificate {
         if role.isCA {
             guard certificate.pathLength != 0 else {
                 throw .issuer("\(certificate.subject) has path length 0: no CA may follow below it")
@@ -57,17 +72,21 @@ package struct CertificateAuthority: Sendable {
         let validity = try validityPeriod(seconds: seconds, now: now)
         let draft = try CertificateDraft()
         try draft.setSubject(commonName)
-        try draft.setPublicKey(of: subject.raw)
+        try draft.setPublicKey(of: subject)
         try draft.setValidity(from: validity.from, until: validity.until)
         try draft.setIssuer(certificate.raw)
-        try draft.add(role, issuedBy: certificate.raw, commonName: commonName, rsa: EVP_PKEY_get_base_id(subject.raw) == EVP_PKEY_RSA)
+        try draft.add(role, issuedBy: certificate.raw, commonName: commonName, rsa: EVP_PKEY_get_base_id(subject) == EVP_PKEY_RSA)
         return try draft.signed(with: key)
     }
 
-    /// The same names, key and usages with a new validity and serial number.
-    package func renew(_ old: Certificate, seconds: Int64, now: Int64) throws(CertificateError) -> Certificate {
+    /// The same names and usages with a new validity and serial number.
+    /// - Parameter subject: the key in place of the old one; nil: the key stays.
+    package func renew(
+        _ old: Certificate, rollingTo subject: PrivateKey? = nil, seconds: Int64, now: Int64
+    ) throws(CertificateError) -> Certificate {
         let validity = try validityPeriod(seconds: seconds, now: now)
-        return try CertificateDraft.renewal(of: old, issuedBy: certificate, key: key, from: validity.from, until: validity.until)
+        return try CertificateDraft.renewal(
+            of: old, issuedBy: certificate, key: key, rollingTo: subject, from: validity.from, until: validity.until)
     }
 
     private func validityPeriod(seconds: Int64, now: Int64) throws(CertificateError) -> (from: Int64, until: Int64) {
@@ -109,9 +128,12 @@ extension Certificate {
     }
 
     /// A self-signed certificate once more, with a new validity and serial number.
-    package func renewedBySelf(key: PrivateKey, seconds: Int64, now: Int64) throws(CertificateError) -> Certificate {
-        guard key.matches(self) else { throw .keyMismatch }
+    /// - Parameter isRolled: the key is another one, which signs now.
+    package func renewedBySelf(key: PrivateKey, isRolled: Bool = false, seconds: Int64, now: Int64) throws(CertificateError) -> Certificate
+    {
+        guard isRolled || key.matches(self) else { throw .keyMismatch }
         let until = CertificateDraft.end(of: seconds, from: now)
-        return try CertificateDraft.renewal(of: self, issuedBy: self, key: key, from: now - 300, until: until)
+        return try CertificateDraft.renewal(
+            of: self, issuedBy: self, key: key, rollingTo: isRolled ? key : nil, from: now - 300, until: until)
     }
 }

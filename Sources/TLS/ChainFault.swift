@@ -2,6 +2,8 @@
 package struct ChainFailure: Error, CustomStringConvertible {
     package let reasons: [ChainFault]
 
+    package init(reasons: [ChainFault]) { self.reasons = reasons }
+
     package var description: String { reasons.map(\.words).joined(separator: "; ") }
 }
 

@@ -5,6 +5,18 @@ import COpenSSL
 package enum KeyAlgorithm: String, CaseIterable, Sendable {
     case p256, p384, ed25519, rsa2048, rsa4096
 
+    /// The kind of a certificate's key; nil for one that is not made here.
+    package init?(of certificate: Certificate) {
+        switch (certificate.publicKeyAlgorithm, certificate.publicKeyBits) {
+        case ("EC P-256", _): self = .p256
+        case ("EC P-384", _): self = .p384
+        case ("Ed25519", _): self = .ed25519
+        case ("RSA", ...2048): self = .rsa2048
+        case ("RSA", _): self = .rsa4096
+        default: return nil
+        }
+    }
+
     /// RSA also encrypts the key exchange of TLS 1.2, so its certificates allow keyEncipherment.
     var isRSA: Bool { self == .rsa2048 || self == .rsa4096 }
 }

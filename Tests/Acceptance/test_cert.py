@@ -539,3 +539,238 @@ def test_the_manuals_examples_run_as_printed(tool):
         done = subprocess.run(["sh", "-c", line], cwd=tool.directory, capture_output=True, text=True, timeout=60,
                               env={**os.environ, "PATH": path + ":" + os.environ["PATH"]})
         assert done.returncode == 0, (line, done.stderr)
+
+
+# Requests
+
+
+def test_a_request_is_openssls_to_read_and_ours_to_sign(house):
+    made = json.loads(house.ok("gen-request", "press:18", "--json"))
+    assert made == {"request": "certs/press%3A18.csr.pem", "key": "certs/press%3A18.key.pem", "subject": "CN=press:18",
+                    "publicKey": "EC P-256, 256 bits"}
+    text = openssl_ok("req", "-in", house.path("press%3A18.csr.pem"), "-noout", "-text", "-verify")
+    assert "verify OK" in text and "CN = press:18" in text
+    assert stat.S_IMODE(os.stat(house.path("press%3A18.key.pem")).st_mode) == 0o600
+    assert house.ok("show", "certs/press%3A18.csr.pem").splitlines()[1] == "subject         CN=press:18"
+    house.fails(73, "gen-request", "press:18")
+    signed = json.loads(house.ok("sign", "certs/press%3A18.csr.pem", "--days", "20", "--json"))
+    assert signed["commonName"] == "press:18" and signed["issuer"] == "CN=factory" and signed["extendedKeyUsage"] == ["clientAuth"]
+    assert "key" not in signed and signed["fullChain"] == "certs/press%3A18.full-chain.cert.pem"
+    chain = house.path("press%3A18.full-chain.cert.pem")
+    openssl_ok("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", house.path("root.ca.cert.pem"), "-untrusted", chain, chain)
+    assert openssl_ok("x509", "-in", chain, "-noout", "-pubkey") == openssl_ok("pkey", "-in", house.path("press%3A18.key.pem"), "-pubout")
+    house.fails(73, "sign", "certs/press%3A18.csr.pem")
+    # Again for the same key: renewed by asking.
+    house.ok("gen-request", "press:18", "--key", "certs/press%3A18.key.pem", "--force")
+    house.ok("sign", "certs/press%3A18.csr.pem", "--force")
+    openssl_ok("verify", "-CAfile", house.path("root.ca.cert.pem"), "-untrusted", chain, chain)
+
+
+@pytest.mark.parametrize("algorithm", ["p256", "p384", "ed25519", "rsa2048", "rsa4096"])
+def test_openssl_signs_what_is_asked_for(tool, algorithm):
+    where = tool.directory
+    foreign(where, "top", None, "ca")
+    tool.ok("gen-request", "hub.example", "localhost", "10.0.0.1", "--as", "server", "--algorithm", algorithm, "--dir", ".")
+    openssl_ok("x509", "-req", "-in", "hub.example.csr.pem", "-CA", "top.pem", "-CAkey", "top.key", "-copy_extensions", "copyall", "-days", "5",
+               "-out", "hub.example.cert.pem", cwd=where)
+    names = json.loads(tool.ok("show", "--json", "hub.example.cert.pem"))[0]["names"]
+    assert names == ["hub.example", "localhost", "10.0.0.1"]
+    tool.ok("verify", "hub.example.cert.pem", "--ca", "top.pem", "--hostname", "localhost")
+    assert "BEGIN PRIVATE KEY" in open(os.path.join(where, "hub.example.key.pem")).read()
+
+
+@pytest.mark.parametrize("form", ["PEM", "DER", "CRLF", "leading text"])
+def test_a_request_of_openssls_gets_what_the_issuer_says_and_no_more(house, form):
+    where = house.directory
+    openssl_ok("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "f.key", "-out", "f.csr", "-subj", "/O=Acme/CN=web.example", "-addext",
+               "subjectAltName=DNS:web.example,DNS:www.example,IP:10.1.2.3", "-addext", "basicConstraints=critical,CA:TRUE", "-addext",
+               "keyUsage=keyCertSign", cwd=where)
+    path = os.path.join(where, "f.csr")
+    if form == "DER":
+        openssl_ok("req", "-in", "f.csr", "-outform", "der", "-out", "f.csr", cwd=where)
+    elif form != "PEM":
+        text = open(path).read()
+        open(path, "w", newline="").write(text.replace("\n", "\r\n") if form == "CRLF" else "Certificate Request:\n    Data:\n" + text)
+    made = json.loads(house.ok("sign", "f.csr", "--as", "server", "--json"))
+    assert made["names"] == ["web.example", "www.example", "10.1.2.3"] and made["subject"] == "CN=web.example" and not made["ca"]
+    assert made["keyUsage"] == ["digitalSignature", "keyEncipherment"]
+    chain = house.path("web.example.full-chain.cert.pem")
+    openssl_ok("verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", house.path("root.ca.cert.pem"), "-untrusted", chain, chain)
+    with tls_server(chain, os.path.join(where, "f.key")) as (port, _):
+        assert fetch(port, house.path("root.ca.cert.pem"), "www.example").endswith(b"hello")
+
+
+def test_authorities_are_asked_for_too(tool):
+    tool.ok("gen-root")
+    tool.ok("gen-request", "site", "--as", "intermediate", "--dir", "below")
+    made = json.loads(tool.ok("sign", "below/site.csr.pem", "--as", "intermediate", "--path-length", "1", "--json"))
+    assert made["ca"] and made["pathLength"] == 1 and made["issuer"] == "CN=iotstream root"
+    for name in ("site.cert.pem", "site.full-chain.cert.pem", "root.ca.cert.pem"):
+        shutil.copy(tool.path(name), os.path.join(tool.directory, "below", name))
+    tool.ok("gen-request", "gw", "--as", "edge-ca", "--dir", "gateway")
+    made = json.loads(tool.ok("sign", "gateway/gw.ca.csr.pem", "--as", "edge-ca", "--ca", "site", "--dir", "below", "--json"))
+    assert made["commonName"] == "gw.ca" and made["pathLength"] == 0 and made["issuer"] == "CN=site"
+    openssl_ok("verify", "-x509_strict", "-CAfile", tool.path("root.ca.cert.pem"), "-untrusted", tool.path("site.cert.pem"),
+               os.path.join(tool.directory, "below", "gw.ca.cert.pem"))
+
+
+def test_bad_requests_are_one_line(house):
+    where = house.directory
+    house.ok("gen-request", "d")
+    good = open(house.path("d.csr.pem")).read()
+    lines = good.splitlines()
+    middle = lines[3]
+    open(os.path.join(where, "bad"), "w").write(good.replace(middle, middle[:10] + ("A" if middle[10] != "A" else "B") + middle[11:]))
+    assert "damaged" in house.fails(65, "sign", "bad")
+    for text, word in (("", "no request in it"), ("nonsense", "no request in it"), (good[:200], "damaged"), ("0" * 5000, "damaged")):
+        open(os.path.join(where, "bad"), "w").write(text)
+        assert word in house.fails(65, "sign", "bad"), text[:20]
+    assert "no request in it" in house.fails(65, "sign", "certs/press-17.cert.pem")
+    openssl_ok("req", "-new", "-newkey", "rsa:1024", "-nodes", "-keyout", "weak.key", "-out", "weak", "-subj", "/CN=weak", cwd=where)
+    assert "RSA key of 1024 bits" in house.fails(65, "sign", "weak")
+    openssl_ok("req", "-new", "-newkey", "ed25519", "-nodes", "-keyout", "k", "-out", "nameless", "-subj", "/O=x", cwd=where)
+    assert "no common name" in house.fails(65, "sign", "nameless")
+    house.fails(66, "sign", "missing")
+    house.fails(64, "sign", "certs/d.csr.pem", "--as", "king")
+    house.fails(64, "gen-request", "d2", "more.example")
+    assert "d.cert.pem" not in house.files()
+
+
+# Keys that are rolled
+
+
+@pytest.mark.parametrize("algorithm", ["p256", "p384", "rsa2048", "ed25519"])
+def test_a_key_is_rolled_with_its_certificate(tool, algorithm):
+    tool.ok("gen-root")
+    tool.ok("gen-intermediate", "factory")
+    tool.ok("gen-device", "d", "--algorithm", algorithm)
+    before = json.loads(tool.ok("show", "--json", "certs/d.cert.pem"))[0]
+    key = open(tool.path("d.key.pem")).read()
+    after = json.loads(tool.ok("renew", "certs/d.cert.pem", "--roll-key", "--json"))
+    for member in ("subject", "issuer", "keyUsage", "extendedKeyUsage", "publicKey", "publicKeyBits"):
+        assert after[member] == before[member]
+    assert after["key"] == "certs/d.key.pem" or after["key"].endswith("/certs/d.key.pem")
+    assert open(tool.path("d.key.pem")).read() != key and stat.S_IMODE(os.stat(tool.path("d.key.pem")).st_mode) == 0o600
+    chain = tool.path("d.full-chain.cert.pem")
+    assert openssl_ok("x509", "-in", chain, "-noout", "-pubkey") == openssl_ok("pkey", "-in", tool.path("d.key.pem"), "-pubout")
+    openssl_ok("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", tool.path("root.ca.cert.pem"), "-untrusted", chain, chain)
+    assert not [name for name in tool.files() if name.startswith(".")]
+
+
+def test_what_cannot_be_rolled_stays(house):
+    for name in ("root.ca", "factory"):
+        before = open(house.path(f"{name}.cert.pem")).read()
+        assert "another CA" in house.fails(1, "renew", f"certs/{name}.cert.pem", "--roll-key")
+        assert open(house.path(f"{name}.cert.pem")).read() == before
+    os.unlink(house.path("press-17.key.pem"))
+    assert "its key is unknown" in house.fails(66, "renew", "certs/press-17.cert.pem", "--roll-key")
+
+
+def test_a_self_signed_device_rolls_its_key_by_itself(tool):
+    where = tool.directory
+    openssl_ok("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "d.key.pem", "-out", "d.cert.pem", "-subj", "/CN=d", "-addext",
+               "basicConstraints=critical,CA:FALSE", "-days", "5", cwd=where)
+    old = tool.ok("thumbprint", "d.cert.pem")
+    tool.ok("renew", "d.cert.pem", "--roll-key")
+    assert tool.ok("thumbprint", "d.cert.pem") != old
+    openssl_ok("verify", "-CAfile", "d.cert.pem", "d.cert.pem", cwd=where)
+    assert openssl_ok("x509", "-in", "d.cert.pem", "-noout", "-pubkey", cwd=where) == openssl_ok("pkey", "-in", "d.key.pem", "-pubout", cwd=where)
+
+
+# The layout of IoT Edge's test scripts
+
+
+def listing(directory):
+    return {os.path.relpath(os.path.join(place, name), directory) for place, _, names in os.walk(directory) for name in names}
+
+
+def count(path):
+    return open(path).read().count("BEGIN CERTIFICATE-")
+
+
+def test_the_scripts_layout_is_made(tool):
+    tool.ok("gen-root", "--layout", "edge", "--name", "Azure_IoT_Hub_CA_Cert_Test_Only")
+    tool.ok("gen-intermediate", "intermediate", "--path-length", "1")
+    tool.ok("gen-device", "d1")
+    tool.ok("gen-edge-ca", "gw", "--algorithm", "rsa4096")
+    tool.ok("gen-server", "gw.local")
+    tool.ok("gen-verification", "C0DE")
+    root, prefix = "azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate"
+    wanted = {f"certs/{root}.cert.pem", f"private/{root}.key.pem", "certs/iot-device-verification-code.cert.pem"}
+    for name in (prefix, "iot-device-d1", "iot-edge-device-ca-gw", "iot-edge-server-gw.local"):
+        wanted |= {f"certs/{name}.cert.pem", f"certs/{name}-full-chain.cert.pem", f"private/{name}.key.pem"}
+    assert listing(tool.directory) == wanted
+    chains = {prefix: 2, "iot-device-d1": 3, "iot-edge-device-ca-gw": 3, "iot-edge-server-gw.local": 3}
+    for name, length in chains.items():
+        chain = tool.path(f"{name}-full-chain.cert.pem")
+        assert count(chain) == length
+        openssl_ok("verify", "-x509_strict", "-CAfile", tool.path(f"{root}.cert.pem"), "-untrusted", chain, chain)
+        assert stat.S_IMODE(os.stat(os.path.join(tool.directory, "private", f"{name}.key.pem")).st_mode) == 0o600
+    assert "CN=gw.ca" in tool.ok("show", "certs/iot-edge-device-ca-gw.cert.pem")
+    # A server below the gateway's CA, as a gateway makes for itself; and renewals, in both directories.
+    tool.ok("gen-server", "inner.local", "--ca", "gw.ca")
+    assert count(tool.path("iot-edge-server-inner.local-full-chain.cert.pem")) == 4
+    tool.ok("renew", "certs/iot-device-d1.cert.pem", "--roll-key")
+    tool.ok("renew", f"certs/{prefix}.cert.pem")
+    for name in ("iot-device-d1", "iot-edge-server-inner.local"):
+        chain = tool.path(f"{name}-full-chain.cert.pem")
+        openssl_ok("verify", "-x509_strict", "-CAfile", tool.path(f"{root}.cert.pem"), "-untrusted", chain, chain)
+    assert open(tool.path("iot-device-d1.cert.pem")).read() in open(tool.path("iot-device-d1-full-chain.cert.pem")).read()
+
+
+def test_a_scripts_own_authorities_are_used_once_their_keys_are_ours_alone(tool):
+    """What certGen.sh leaves behind: keys of 4096 bits with a password, readable by everybody."""
+    where = tool.directory
+    for name in ("certs", "private", "csr"):
+        os.mkdir(os.path.join(where, name))
+    with open(os.path.join(where, "o.cnf"), "w") as file:
+        file.write("[req]\ndistinguished_name=n\nprompt=no\n[n]\nCN=unused\n[ca]\nbasicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\n"
+                   "authorityKeyIdentifier=keyid:always\nkeyUsage=critical,digitalSignature,cRLSign,keyCertSign\n")
+    root, middle = "azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate"
+    openssl_ok("req", "-x509", "-config", "o.cnf", "-extensions", "ca", "-newkey", "rsa:2048", "-passout", "pass:1234", "-keyout",
+               f"private/{root}.key.pem", "-out", f"certs/{root}.cert.pem", "-subj", "/CN=Azure_IoT_Hub_CA_Cert_Test_Only", "-days", "9", cwd=where)
+    openssl_ok("req", "-new", "-config", "o.cnf", "-newkey", "rsa:2048", "-passout", "pass:1234", "-keyout", f"private/{middle}.key.pem", "-out",
+               f"csr/{middle}.csr.pem", "-subj", "/CN=Azure_IoT_Hub_Intermediate_Cert_Test_Only", cwd=where)
+    openssl_ok("x509", "-req", "-in", f"csr/{middle}.csr.pem", "-CA", f"certs/{root}.cert.pem", "-CAkey", f"private/{root}.key.pem", "-passin",
+               "pass:1234", "-extfile", "o.cnf", "-extensions", "ca", "-days", "9", "-out", f"certs/{middle}.cert.pem", cwd=where)
+    key = os.path.join(where, "private", f"{middle}.key.pem")
+    os.chmod(key, 0o444)
+    assert "others may read this key: run chmod 600" in tool.fails(77, "gen-device", "d1")
+    os.chmod(key, 0o600)
+    assert "protected by a password: take it off with openssl pkey" in tool.fails(65, "gen-device", "d1")
+
+    def unlock(name):
+        openssl_ok("pkey", "-in", f"private/{name}.key.pem", "-passin", "pass:1234", "-out", "unlocked", cwd=where)
+        os.chmod(os.path.join(where, "unlocked"), 0o600)
+        os.rename(os.path.join(where, "unlocked"), os.path.join(where, "private", f"{name}.key.pem"))
+
+    unlock(middle)
+    tool.ok("gen-device", "d1")
+    chain = os.path.join(where, "certs", "iot-device-d1-full-chain.cert.pem")
+    assert count(chain) == 3 and os.path.exists(os.path.join(where, "private", "iot-device-d1.key.pem"))
+    openssl_ok("verify", "-purpose", "sslclient", "-CAfile", f"certs/{root}.cert.pem", "-untrusted", chain, chain, cwd=where)
+    tool.ok("verify", chain, "--ca", f"certs/{root}.cert.pem", "--device", "d1")
+    assert tool.ok("gen-server", "gw.local", "--dir", ".")  # the directory above is as good
+    unlock(root)
+    tool.ok("gen-verification", "C0DE")
+    openssl_ok("verify", "-CAfile", f"certs/{root}.cert.pem", "certs/iot-device-verification-code.cert.pem", cwd=where)
+
+
+# As a hub judges
+
+
+def test_verify_judges_as_a_hub_does(house):
+    def codes(path, device, ca="certs/root.ca.cert.pem"):
+        done = house.run("verify", path, "--ca", ca, "--device", device, "--json")
+        assert done.returncode in (0, 1), done.stderr
+        return json.loads(done.stdout).get("codes", [])
+
+    full, leaf = "certs/press-17.full-chain.cert.pem", "certs/press-17.cert.pem"
+    assert codes(full, "press-17") == [] and codes(leaf, "press-17", "certs/factory.cert.pem") == []
+    assert codes(leaf, "press-17") == ["no-issuer"]
+    assert codes(full, "Press-17") == ["wrong-name"]
+    assert "make one for this name with gen-device" in house.fails(1, "verify", full, "--ca", "certs/root.ca.cert.pem", "--device", "press-18")
+    assert codes("certs/hub.example.full-chain.cert.pem", "hub.example") == ["key-usage"]
+    assert codes("certs/factory.full-chain.cert.pem", "factory") == ["is-a-ca"]
+    house.ok("gen-root", "--dir", "other", "--name", "other")
+    assert codes(full, "press-17", "other/root.ca.cert.pem") == ["no-issuer"]
