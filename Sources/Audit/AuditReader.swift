@@ -42,6 +42,8 @@ package final class AuditReader {
         package var damaged = 0
         /// There is nothing more for now.
         package var isAtEnd = false
+
+        package init() {}
     }
 
     private let path: String

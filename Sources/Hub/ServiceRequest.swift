@@ -57,6 +57,7 @@ struct ServiceRequest {
         case ("messages", 3...5) where segments[1] == "serviceBound" && segments[2] == "filenotifications":
             return try fileNotices(Array(segments.dropFirst(3)))
         case ("telemetry", 1...): return try telemetry(Array(segments.dropFirst()))
+        case ("audit", 1): return try readAudit()
         case ("statistics", 2): return try statistics(segments[1])
         case ("twins", 2): return try twin(try name(segments[1]))
         case ("twins", 4) where segments[2] == "modules": return try twin(try name(segments[1], segments[3]))

@@ -56,14 +56,14 @@ extension Administration {
     func deleteAuthority(_ name: String) throws(Failure) {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in _ = try registry.perform(.authority(.delete(name, .any))) }
+            try asking { () throws(RegistryError) in _ = try registry.order(.authority(.delete(name, .any))) }
         case .service(let client): _ = try client.send("DELETE", ["certificates", name], nil, ifMatch: "*")
         }
     }
 
     private func perform(_ command: () throws(RegistryError) -> AuthorityCommand) throws(Failure) -> Authority {
         guard case .state(let registry) = self else { throw .software("no state directory") }
-        let outcome = try asking { () throws(RegistryError) in try registry.perform(.authority(try command())) }
+        let outcome = try asking { () throws(RegistryError) in try registry.order(.authority(try command())) }
         guard let authority = outcome.authority else { throw .software("no authority came of it") }
         return authority
     }

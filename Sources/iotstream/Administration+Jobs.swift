@@ -20,7 +20,7 @@ extension Administration {
         case .state(let registry):
             try asking { () throws(RegistryError) in
                 let job = try Job(request: document, id: id, now: .now)
-                return try registry.perform(.job(.create(job))).job?.job.json ?? .null
+                return try registry.order(.job(.create(job))).job?.job.json ?? .null
             }
         case .service(let client): try client.send("PUT", ["jobs", "v2", id], document)
         }
@@ -29,7 +29,7 @@ extension Administration {
     func cancelJob(_ id: String) throws(Failure) -> JSONValue {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in try registry.perform(.job(.cancel(id))).job?.job.json ?? .null }
+            try asking { () throws(RegistryError) in try registry.order(.job(.cancel(id))).job?.job.json ?? .null }
         case .service(let client): try client.send("POST", ["jobs", "v2", id, "cancel"], nil)
         }
     }
@@ -85,7 +85,7 @@ extension Administration {
         case .state(let registry):
             try asking { () throws(RegistryError) in
                 let request = try TwinConfiguration(request: document, id: id, now: .now)
-                return try registry.perform(.configuration(.put(request, IfMatch(header: etag)))).configuration?.json ?? .null
+                return try registry.order(.configuration(.put(request, IfMatch(header: etag)))).configuration?.json ?? .null
             }
         case .service(let client): try client.send("PUT", ["configurations", id], document, ifMatch: etag)
         }
@@ -95,7 +95,7 @@ extension Administration {
         switch self {
         case .state(let registry):
             try asking { () throws(RegistryError) in
-                _ = try registry.perform(.configuration(.delete(id, IfMatch(header: etag ?? "*"))))
+                _ = try registry.order(.configuration(.delete(id, IfMatch(header: etag ?? "*"))))
             }
         case .service(let client): _ = try client.send("DELETE", ["configurations", id], nil, ifMatch: etag ?? "*")
         }

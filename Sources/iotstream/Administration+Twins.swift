@@ -27,7 +27,7 @@ extension Administration {
         case .state(let registry):
             return try asking { () throws(RegistryError) in
                 let change = replaces ? try TwinChange(replacement: document) : try TwinChange(patch: document)
-                return try registry.perform(.changeTwin(name, change, IfMatch(header: etag))).twin?.json(live: nil) ?? .null
+                return try registry.order(.changeTwin(name, change, IfMatch(header: etag))).twin?.json(live: nil) ?? .null
             }
         case .service(let client):
             return try client.send(replaces ? "PUT" : "PATCH", name.twinSegments, document, ifMatch: etag)

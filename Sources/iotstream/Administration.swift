@@ -103,7 +103,7 @@ enum Administration {
         case .state(let registry):
             return try asking { () throws(RegistryError) in
                 let request = try IdentityRequest(json: document, for: name)
-                let outcome = try registry.perform(.putIdentity(name, request, IfMatch(header: etag)))
+                let outcome = try registry.order(.putIdentity(name, request, IfMatch(header: etag)))
                 return outcome.identity?.document() ?? .null
             }
         case .service(let client):
@@ -113,7 +113,7 @@ enum Administration {
 
     func delete(_ name: ClientIdentity) throws(Failure) {
         switch self {
-        case .state(let registry): try asking { () throws(RegistryError) in _ = try registry.perform(.deleteIdentity(name, .any)) }
+        case .state(let registry): try asking { () throws(RegistryError) in _ = try registry.order(.deleteIdentity(name, .any)) }
         case .service(let client): _ = try client.send("DELETE", name.segments, nil, ifMatch: "*")
         }
     }
@@ -123,7 +123,7 @@ enum Administration {
         switch self {
         case .state(let registry):
             try asking { () throws(RegistryError) in
-                _ = try registry.perform(.setStatus(device: device, enabled ? .enabled : .disabled, reason: reason))
+                _ = try registry.order(.setStatus(device: device, enabled ? .enabled : .disabled, reason: reason))
             }
         case .service:
             let name = try ClientIdentity.device(device)
@@ -139,7 +139,7 @@ enum Administration {
         switch self {
         case .state(let registry):
             try asking { () throws(RegistryError) in
-                try registry.perform(.rotateKey(name, slot, .any)).identity?.document() ?? .null
+                try registry.order(.rotateKey(name, slot, .any)).identity?.document() ?? .null
             }
         case .service(let client): try client.send("POST", name.segments + ["keys", slot.rawValue], nil)
         }
@@ -167,7 +167,7 @@ enum Administration {
         switch self {
         case .state(let registry):
             return try asking { () throws(RegistryError) in
-                try registry.perform(.createPolicy(name: name, parsed)).policy?.json ?? .null
+                try registry.order(.createPolicy(name: name, parsed)).policy?.json ?? .null
             }
         case .service(let client):
             let words = parsed.description.split(whereSeparator: { $0 == "," || $0 == " " }).map { JSONValue.string(String($0)) }
@@ -178,7 +178,7 @@ enum Administration {
     func deletePolicy(_ name: String, force: Bool) throws(Failure) {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in _ = try registry.perform(.deletePolicy(name: name, force: force)) }
+            try asking { () throws(RegistryError) in _ = try registry.order(.deletePolicy(name: name, force: force)) }
         case .service(let client): _ = try client.send("DELETE", ["policies", name], nil)
         }
     }
@@ -186,7 +186,7 @@ enum Administration {
     func rotatePolicy(_ name: String, _ slot: KeySlot) throws(Failure) -> JSONValue {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in try registry.perform(.rotatePolicy(name: name, slot)).policy?.json ?? .null }
+            try asking { () throws(RegistryError) in try registry.order(.rotatePolicy(name: name, slot)).policy?.json ?? .null }
         case .service(let client):
             try client.send("POST", ["policies", name, "rotate"], nil, query: [("key", slot.rawValue)])
         }
@@ -215,7 +215,7 @@ enum Administration {
     func putQuota(_ quota: Quota, of device: String) throws(Failure) {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in _ = try registry.perform(.putQuota(device: device, quota)) }
+            try asking { () throws(RegistryError) in _ = try registry.order(.putQuota(device: device, quota)) }
         case .service(let client): _ = try client.send("PUT", ["quotas", device], quota.document(of: device))
         }
     }
@@ -226,7 +226,7 @@ enum Administration {
     func send(_ message: CloudMessage, to device: String) throws(Failure) {
         switch self {
         case .state(let registry):
-            try asking { () throws(RegistryError) in _ = try registry.perform(.enqueue(message, device: device)) }
+            try asking { () throws(RegistryError) in _ = try registry.order(.enqueue(message, device: device)) }
         case .service(let client): try client.send(message, to: device)
         }
     }
@@ -235,7 +235,7 @@ enum Administration {
     func purgeMessages(of device: String) throws(Failure) -> Int {
         switch self {
         case .state(let registry):
-            let outcome = try asking { () throws(RegistryError) in try registry.perform(.purge(device: device)) }
+            let outcome = try asking { () throws(RegistryError) in try registry.order(.purge(device: device)) }
             if case .removed(let count) = outcome { return count }
             return 0
         case .service(let client):

@@ -15,7 +15,7 @@ enum Role {
         HubRole.command, ProvisioningRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
         KnownDevicesRole.command, BenchRole.command, DoctorRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
-        MonitorCommand.command,
+        MonitorCommand.command, AuditCommand.command,
         JobsCommand.command, ConfigurationCommand.command, QuotaCommand.command,
         PolicyCommand.command, AuthorityCommands.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,

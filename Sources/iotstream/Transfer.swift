@@ -1,6 +1,8 @@
+import Audit
 import Bytes
 import Console
 import Glibc
+import Hub
 import Registry
 import Wire
 
@@ -33,6 +35,7 @@ enum Transfer {
 
     private static func importLocally(_ bytes: [UInt8], _ registry: Registry) throws(Failure) -> Report {
         let report = try asking { () throws(RegistryError) in try registry.importLines(bytes.span.bytes) }
+        LocalAudit.record(AuditEvent(report.deed, by: LocalAudit.actor), at: registry.paths.audit)
         return (report.succeeded, report.failures.map { ($0.line, $0.error.message) })
     }
 
