@@ -17,6 +17,7 @@ enum Role {
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,
         MonitorCommand.command, AuditCommand.command,
         JobsCommand.command, ConfigurationCommand.command, QuotaCommand.command,
+        EnrollmentCommands.individual, EnrollmentCommands.group, LinkedHubCommand.command, ProvisioningCommand.command,
         PolicyCommand.command, AuthorityCommands.command, SASCommand.command,
         StreamCommand.command, RequestCommand.command, CompletionCommand.command,
     ]

@@ -54,9 +54,14 @@ struct ServiceClient: Sendable {
 
     /// One page of a query's answer.
     func query(_ text: String, rows: Int, continuation: String?) throws(Failure) -> QueryRows {
+        try page(["devices", "query"], body: ["query": .string(text)], rows: rows, continuation: continuation)
+    }
+
+    /// One page of what a POST finds.
+    func page(_ segments: [String], body: JSONValue, rows: Int = 1000, continuation: String?) throws(Failure) -> QueryRows {
         var headers = [("x-ms-max-item-count", String(rows))]
         if let continuation { headers.append(("x-ms-continuation", continuation)) }
-        return try self.rows(of: try exchange("POST", ["devices", "query"], ["query": .string(text)], headers: headers))
+        return try self.rows(of: try exchange("POST", segments, body, headers: headers))
     }
 
     /// A message for a device.
@@ -139,9 +144,12 @@ struct ServiceClient: Sendable {
         }
     }
 
-    /// What the hub says for people: `Message` is `ErrorCode:Name;text`, or JSON with a `message` (service-rest 3).
+    /// What the hub says for people: `Message` is `ErrorCode:Name;text`, or JSON with a `message` (service-rest 3); a
+    /// provisioning service has `message` (dps 6.3).
     private static func message(in answer: HubAnswer) -> String? {
-        guard let text = (try? JSONValue.parse(answer.body))?["Message"]?.string, !text.isEmpty else { return nil }
+        let document = try? JSONValue.parse(answer.body)
+        if let said = document?["message"]?.string { return said }
+        guard let text = document?["Message"]?.string, !text.isEmpty else { return nil }
         if let inner = (try? JSONValue.parse(text))?["message"]?.string { return inner }
         guard text.hasPrefix("ErrorCode:"), let semicolon = text.firstIndex(of: ";") else { return text }
         let said = text[text.index(after: semicolon)...].drop { $0 == " " }
