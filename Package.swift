@@ -107,7 +107,8 @@ let package = Package(
         .executableTarget(
             name: "iotstream",
             dependencies: [
-                "Audit", "Hub", "Provisioning", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store", "Dialing",
+                "Audit", "Hub", "Provisioning", "Agent", "Proxy", "Certificates", "Enrollments", "Registry", "Telemetry", "Store",
+                "Dialing",
                 "Console", "Wire", "TLS", "LinuxIO",
                 "Bytes",
             ],

@@ -36,7 +36,10 @@ package struct BulkEntry: Equatable, Sendable {
         etag = camel ?? lower
         twinETag = try json.optionalText("twinETag")
         request.tags = try Self.object(json["tags"], "tags")
-        if let properties = json["properties"], !properties.isNull { request.desired = try Self.object(properties["desired"], "desired") }
+        if let properties = json["properties"], !properties.isNull {
+            request.desired = try Self.object(properties["desired"], "desired")
+            request.reported = try Self.object(properties["reported"], "reported")
+        }
     }
 
     private static func object(_ value: JSONValue?, _ name: String) throws(RegistryError) -> JSONObject? {

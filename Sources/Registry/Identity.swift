@@ -126,6 +126,8 @@ package struct IdentityRequest: Equatable, Sendable {
     /// First contents of the twin (bulk and import only): objects.
     package var tags: JSONObject?
     package var desired: JSONObject?
+    /// What a device that comes from another hub has reported there.
+    package var reported: JSONObject?
 
     package init() {}
 

@@ -45,7 +45,11 @@ extension Registry {
             deviceScope: scopes.device, parentScopes: scopes.parents)
         if let existing, existing.status != status { identity.statusUpdatedTime = now }
         var twin: Twin?
-        if existing == nil { twin = try Twin(tags: request.tags ?? JSONObject(), desired: request.desired ?? JSONObject(), now: now) }
+        if existing == nil {
+            let none = JSONObject()
+            twin = try Twin(
+                tags: request.tags ?? none, desired: request.desired ?? none, reported: request.reported ?? none, now: now)
+        }
         try save(identity, replacing: existing, in: transaction)
         if let twin { try save(twin, of: name, in: transaction) }
         if identity.isEdge { try createEdgeModules(of: name, in: transaction, now: now) }

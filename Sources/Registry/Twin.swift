@@ -29,12 +29,16 @@ package struct Twin: Equatable, Sendable {
     /// A new twin. Nulls in its first contents are left out.
     ///
     /// - Throws: `argumentInvalid` when the contents break a rule.
-    package init(tags: JSONObject = JSONObject(), desired: JSONObject = JSONObject(), now: Timestamp) throws(RegistryError) {
+    package init(
+        tags: JSONObject = JSONObject(), desired: JSONObject = JSONObject(), reported: JSONObject = JSONObject(), now: Timestamp
+    ) throws(RegistryError) {
         (number, version, modelID) = (1, 2, "")
         let stamp = TwinStamp(now, version: nil)
         self.tags = try TwinRules.tags.merged(JSONObject(), tags)
         self.desired = try TwinSection(version: 0, stamp).merged(with: desired, TwinRules.desired, stamp)
-        reported = TwinSection(version: 1, stamp)
+        self.reported =
+            reported.isEmpty
+            ? TwinSection(version: 1, stamp) : try TwinSection(version: 0, stamp).merged(with: reported, TwinRules.reported, stamp)
     }
 
     /// Changes tags and desired properties as the service wants it.
