@@ -146,15 +146,18 @@ private struct ProvisioningHTTPRequest {
         case .answer(let answer): return HTTPAnswer(answer)
         case .commit(let command, let answer):
             let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox, core = self.core
-            let action = "\(head.method) \(head.path)"
             core.enrollments.submit(command, to: core.writer) { result in
-                let made: ServiceAnswer
-                let outcome: AuditEvent.Outcome
-                switch result {
-                case .success(let done): (made, outcome) = (answer(done), .ok)
-                case .failure(let error): (made, outcome) = (ServiceAnswer(error), .failed(String(error.code), error.message))
+                let made: ServiceAnswer =
+                    switch result {
+                    case .success(let done): answer(done)
+                    case .failure(let error): ServiceAnswer(error)
+                    }
+                for deed in command.deeds(result) {
+                    let outcome = deed.failure.map { AuditEvent.Outcome.failed(String($0.code), $0.message) } ?? .ok
+                    core.audit.record(
+                        AuditEvent(
+                            .enrollment, deed.action, outcome, actor: actor, subject: deed.subject, from: from, protocol: "https"))
                 }
-                core.audit.record(AuditEvent(.enrollment, action, outcome, actor: actor, from: from, protocol: "https"))
                 mailbox.send { reactor in
                     (reactor.source(token) as? HTTPConnection)?.answer(HTTPAnswer(made), to: serial, on: reactor)
                 }

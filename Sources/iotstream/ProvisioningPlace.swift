@@ -1,3 +1,4 @@
+import Audit
 import Console
 import Dialing
 import Enrollments
@@ -7,7 +8,7 @@ import Wire
 /// Where a command about provisioning acts: on the state directory of this machine, or on a service over REST. Either way it is the same
 /// request of the service API, and the same answer.
 enum ProvisioningPlace {
-    case state(Enrollments)
+    case state(Enrollments, RuntimePaths)
     case service(ServiceClient)
 
     static func find(_ arguments: Arguments) throws(Failure) -> ProvisioningPlace {
@@ -16,7 +17,7 @@ enum ProvisioningPlace {
         case .state(let paths):
             var options = Store.Options()
             options.create = false
-            do throws(EnrollmentError) { return .state(try Enrollments.open(paths, options)) } catch {
+            do throws(EnrollmentError) { return .state(try Enrollments.open(paths, options), paths) } catch {
                 if case .store(.missing(let path)) = error {
                     throw .noInput(
                         "\(path): no provisioning service has kept anything here", "start iotstream dps, or name its directory with --state"
@@ -33,8 +34,8 @@ enum ProvisioningPlace {
     ) throws(Failure) -> JSONValue {
         switch self {
         case .service(let client): try client.send(method, segments, body, ifMatch: ifMatch)
-        case .state(let enrollments):
-            try Self.answer(of: enrollments, method, segments, body, ifMatch.map { ["If-Match": $0] } ?? [:]).json ?? .null
+        case .state(let enrollments, let paths):
+            try Self.answer(of: enrollments, paths, method, segments, body, ifMatch.map { ["If-Match": $0] } ?? [:]).json ?? .null
         }
     }
 
@@ -48,9 +49,9 @@ enum ProvisioningPlace {
                 let page = try client.page(segments, body: body, continuation: next)
                 items += page.items
                 next = page.continuation
-            case .state(let enrollments):
+            case .state(let enrollments, let paths):
                 let headers: HTTPHeaders = next.map { ["x-ms-continuation": $0] } ?? [:]
-                let answer = try Self.answer(of: enrollments, "POST", segments, body, headers)
+                let answer = try Self.answer(of: enrollments, paths, "POST", segments, body, headers)
                 items += answer.json?.array ?? []
                 next = answer.headers["x-ms-continuation"]
             }
@@ -59,7 +60,8 @@ enum ProvisioningPlace {
     }
 
     private static func answer(
-        of enrollments: Enrollments, _ method: String, _ segments: [String], _ body: JSONValue?, _ headers: HTTPHeaders
+        of enrollments: Enrollments, _ paths: RuntimePaths, _ method: String, _ segments: [String], _ body: JSONValue?,
+        _ headers: HTTPHeaders
     ) throws(Failure) -> ServiceAnswer {
         let path = segments.map { "/" + PercentCoding.encode($0, leaving: .unreserved) }.joined()
         var head = HTTPRequestHead(method: method, target: "\(path)?api-version=2021-10-01", headers: headers)
@@ -68,7 +70,14 @@ enum ProvisioningPlace {
         switch EnrollmentService(enrollments).serve(head, body: body?.bytes() ?? [], .owner).step {
         case .answer(let made): answer = made
         case .commit(let command, let answering):
-            do throws(EnrollmentError) { answer = answering(try enrollments.perform(command)) } catch { throw Failure(error) }
+            let result: Result<EnrollmentOutcome, EnrollmentError>
+            do throws(EnrollmentError) { result = .success(try enrollments.perform(command)) } catch { result = .failure(error) }
+            for deed in command.deeds(result) {
+                let outcome = deed.failure.map { AuditEvent.Outcome.failed(String($0.code), $0.message) } ?? .ok
+                let event = AuditEvent(.enrollment, deed.action, outcome, actor: LocalAudit.actor, subject: deed.subject)
+                LocalAudit.record(event, at: paths.audit)
+            }
+            do throws(EnrollmentError) { answer = answering(try result.get()) } catch { throw Failure(error) }
         }
         guard answer.status < 300 else {
             throw Failure(.refused(code: answer.status * 1000, answer.json?["message"]?.string ?? "status \(answer.status)"))

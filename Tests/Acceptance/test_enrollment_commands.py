@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from harness import dps as provisioning
 from harness.dps import SCOPE, Dps
+from harness.waiting import until
 
 VECTOR = ("8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==",
           "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6", "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=")
@@ -235,3 +235,18 @@ def test_where_there_is_nothing(iotstream, tmp_path):
     assert "dps" in place.fails(66, "enrollment", "list")
     assert not list(tmp_path.iterdir())
     place.fails(64, "enrollment", "list", "--connection-string", "HostName=x")
+
+
+def test_the_audit_log_tells_who_changed_what(place, dps):
+    place.ok("enrollment", "create", "audited")
+    place.fails(65, "enrollment", "update", "audited", "--device-id", "a/b")
+    place.ok("enrollment", "delete", "audited")
+    actor = f"user:{os.geteuid()}" if place.options[0] == "--state" else "policy:provisioningserviceowner"
+
+    def told():
+        lines = Place(place.program, "--state", dps.state).ok("audit", "--event", "enrollment", "--json").splitlines()
+        events = [one for one in map(json.loads, lines) if one.get("subject") == "enrollment:audited" and one["actor"] == actor]
+        return [(one["action"], one["outcome"]) for one in events]
+
+    wanted = [("enrollment-written", "ok"), ("enrollment-written", "failed"), ("enrollment-deleted", "ok")]
+    until(lambda: told() == wanted)
