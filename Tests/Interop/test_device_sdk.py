@@ -11,7 +11,7 @@ from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message, Me
 from azure.iot.device import aio, exceptions
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
-from harness import sas, waiting
+from harness import attestation, sas, waiting
 from harness.process import run
 from harness.rest import path
 
@@ -268,6 +268,57 @@ def test_a_certificate_known_by_its_thumbprint(hub, trust, tmp_path, websockets,
     finally:
         known.shutdown()
         stranger.shutdown()
+
+
+@WAYS
+def test_certificates_under_an_authority(hub, trust, tmp_path, websockets):
+    """From proof of possession to telemetry, methods for a module and the loss of the device."""
+    forge, number = attestation.Forge(tmp_path), int(websockets)
+    root, registry = forge.root("Interop root"), IoTHubRegistryManager(hub.connection_string())
+    target = path("certificates", f"interop-{number}")
+    assert hub.rest("PUT", target, {"properties": {"certificate": root.pem}}).status == 200
+    answer = hub.rest("POST", path("certificates", f"interop-{number}", "generateVerificationCode"), None, {"If-Match": "*"})
+    proof = forge.make(answer.json["properties"]["verificationCode"], root)
+    answer = hub.rest("POST", path("certificates", f"interop-{number}", "verify"), {"certificate": proof.pem}, {"If-Match": "*"})
+    assert answer.json["properties"]["isVerified"] is True
+    name = f"Under-{number}"
+    registry.create_device_with_certificate_authority(name, "enabled")
+    registry.create_module_with_certificate_authority(name, "pump", "")
+    middle = forge.make("Interop intermediate", root, attestation.CA)
+
+    def client(made, kind=IoTHubDeviceClient, **named):
+        return kind.create_from_x509_certificate(
+            X509(str(made.chain), str(made.key)), hub.name, name, server_verification_cert=trust, websockets=websockets,
+            connection_retry=False, **named)
+
+    good, wrong = client(forge.make(name, middle)), client(forge.make(name.lower(), middle))
+    short = client(forge.make(name, middle, show=[]))
+    module = client(forge.make(f"{name}/pump", middle), IoTHubModuleClient, module_id="pump")
+    lost = threading.Event()
+    good.on_connection_state_change = lambda: None if good.connected else lost.set()
+    try:
+        for bad in (wrong, short):
+            with pytest.raises(exceptions.CredentialError):
+                bad.connect()
+        for each in (good, module):
+            each.connect()
+            each.send_message(Message("x"))
+        module.on_method_request_received = lambda request: module.send_method_response(
+            MethodResponse.create_from_method_request(request, 200, {"by": "pump"}))
+        waiting.until(lambda: hub.rest("POST", path("twins", name, "modules", "pump", "methods"),
+                                       {"methodName": "m", "responseTimeoutInSeconds": 5}).status == 200, 10)
+        assert good.connected
+        registry.update_device_with_certificate_authority(name, registry.get_device(name).etag, "disabled")
+        assert lost.wait(5)
+        with pytest.raises(exceptions.CredentialError):
+            good.connect()
+        registry.update_device_with_certificate_authority(name, registry.get_device(name).etag, "enabled")
+        good.connect()
+        assert good.connected
+    finally:
+        for each in (good, wrong, short, module):
+            each.shutdown()
+        hub.rest("DELETE", target, None, {"If-Match": "*"})
 
 
 def test_a_client_that_does_not_trust_the_root_sends_nothing(hub, monkeypatch):
