@@ -44,8 +44,7 @@ final class ChangeFollower: Source {
             while true {
                 let page = try core.registry.store.changes(after: sequence)
                 if page.missed {
-                    check { _ in true }
-                    checkStreams { _ in true }
+                    core.checkEverybody()
                     takeQuotas()
                     tellDesired()
                     deliver()
@@ -154,21 +153,32 @@ final class ChangeFollower: Source {
         for (name, presence) in core.directory.present(ofDevice: device) where module.isEmpty || name.moduleID == module {
             presence.mailbox.send { reactor in (reactor.source(presence.token) as? DeviceConnection)?.checkCredential(on: reactor) }
         }
-        checkStreams { $0.client.deviceID == device && (module.isEmpty || $0.client.moduleID == module) }
+        core.checkStreams { $0.client.deviceID == device && (module.isEmpty || $0.client.moduleID == module) }
     }
 
     private func checkPolicy(_ policy: String) {
-        check { $0.isLetIn(by: policy) }
-        checkStreams { $0.order.policy == policy }
+        core.check { $0.isLetIn(by: policy) }
+        core.checkStreams { $0.order.policy == policy }
     }
 
     private func checkAuthority(_ name: String) {
-        check { $0.isLetIn(byAuthority: name) }
-        checkStreams { $0.isLetIn(byAuthority: name) }
+        core.check { $0.isLetIn(byAuthority: name) }
+        core.checkStreams { $0.isLetIn(byAuthority: name) }
+    }
+}
+
+extension HubCore {
+    /// Makes the follower look at once; for the hub's own writes.
+    func lookForChanges() { Bell.ring(paths) }
+
+    /// Whether everybody who is here still may be: after changes that nobody counted.
+    func checkEverybody() {
+        check { _ in true }
+        checkStreams { _ in true }
     }
 
-    private func check(where isMeant: @escaping @Sendable (DeviceConnection) -> Bool) {
-        for mailbox in core.mailboxes {
+    fileprivate func check(where isMeant: @escaping @Sendable (DeviceConnection) -> Bool) {
+        for mailbox in mailboxes {
             mailbox.send { reactor in
                 for case let connection as DeviceConnection in reactor.sources where isMeant(connection) {
                     connection.checkCredential(on: reactor)
@@ -177,16 +187,11 @@ final class ChangeFollower: Source {
         }
     }
 
-    private func checkStreams(where isMeant: @escaping @Sendable (HubStream) -> Bool) {
-        for mailbox in core.mailboxes {
+    fileprivate func checkStreams(where isMeant: @escaping @Sendable (HubStream) -> Bool) {
+        for mailbox in mailboxes {
             mailbox.send { reactor in
                 for stream in Array((Desk.of(reactor)?.streams ?? [:]).values) where isMeant(stream) { stream.checkRights(on: reactor) }
             }
         }
     }
-}
-
-extension HubCore {
-    /// Makes the follower look at once; for the hub's own writes.
-    func lookForChanges() { Bell.ring(paths) }
 }

@@ -58,9 +58,11 @@ final class HubCore: Sendable {
     /// Whether `host` (without port) is a name of this hub, compared without case.
     func answers(to host: String) -> Bool { server.answers(to: host) }
 
-    /// Takes all of a new configuration; running connections keep what they have, except for their streams' rates.
+    /// Takes all of a new configuration; running connections keep what they have, except for their streams' rates, and those that came in
+    /// by a way that is refused now.
     func take(_ configuration: HubConfiguration) {
         let old = settings.withLock { exchange(&$0, with: configuration) }
+        if old.switches != configuration.switches { checkEverybody() }
         if old.telemetry.partitions != configuration.telemetry.partitions {
             Log.warning("restart-needed", ["for": "telemetry-partitions"])
         }

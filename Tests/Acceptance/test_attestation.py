@@ -419,7 +419,13 @@ def test_switches_refuse_what_is_right(iotstream, certificates, house, forge, tm
         policy = {"resource": f"{hub.name}/devices", "key": hub.policy_key()}
         speaking = hub.service_token(resource=f"{hub.name}/devices")
         assert attestation.over_mqtt(hub, "plain", None, speaking), policy
-        turn("disable-local-auth yes\n")
+        with hub.mqtt() as there, attestation.web(hub, leaf) as certified:
+            turn("")
+            assert there.connect("plain", attestation.user(hub, "plain"), speaking)[0] == 0
+            assert certified.connect("Press-17", attestation.user(hub, "Press-17"))[0] == 0
+            turn("disable-local-auth yes\n")
+            there.ended(5)
+            certified.ping()
         is_refused(hub, "mqtt", "plain", None, "switched-off", password=speaking)
         assert hub.rest("GET", path("devices")).status == 401
         assert attestation.over_websocket(hub, "Press-17", leaf)
