@@ -43,6 +43,7 @@ final class Provisioner {
     func stop(on reactor: Reactor) {
         owner = nil
         rest(on: reactor)
+        if let timer = retry.take() { reactor.remove(timer) }
     }
 
     /// The hub took the device.

@@ -62,8 +62,7 @@ final class Registration {
     }
 
     private func tidy(on reactor: Reactor) {
-        pause?.set(inMilliseconds: nil, on: reactor)
-        limit?.set(inMilliseconds: nil, on: reactor)
+        for timer in [pause.take(), limit.take()] { if let timer { reactor.remove(timer) } }
         ticket.take()?.cancel(on: reactor)
         exchange.closeIdle(on: reactor)  // the next registration may come with another certificate
     }

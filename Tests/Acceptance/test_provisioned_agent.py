@@ -107,20 +107,6 @@ def test_a_configuration_file_says_the_same_and_the_device_id_may_differ(new_hub
     assert ready(agent, "other-name") == f"localhost:{hub.https}"
 
 
-def test_it_moves_to_another_hub_without_a_restart(new_hub, keep, service, provisioned):
-    test, production = new_hub(), new_hub()
-    service.hub = place(test)
-    provisioned.admit(test)
-    agent = provisioned.start("--allow", "22")
-    assert ready(agent) == place(test)
-    provisioned.admit(production)
-    service.hub, lines = place(production), len(agent.lines)
-    drop(test, NAME)
-    assert ready(agent, after=lines, seconds=40) == place(production)
-    assert json.loads(provisioned.file.read_text())["assignedHub"] == place(production)
-    assert service.registrations == 2
-
-
 def test_the_assignment_of_last_time_serves_while_the_service_is_away(new_hub, certificates, keep, service, provisioned):
     old, new = new_hub(), new_hub()
     service.hub = place(old)
@@ -128,22 +114,16 @@ def test_the_assignment_of_last_time_serves_while_the_service_is_away(new_hub, c
     agent = provisioned.start("--allow", "22")
     ready(agent)
     service.stop()
+    lines = len(agent.lines)
     drop(old, NAME)
     agent.wait_line("event=registration-failed", 30)
     assert json.loads(provisioned.file.read_text())["assignedHub"] == place(old)
 
-    # The old hub takes it back before the service is there again.
-    lines = len(agent.lines)
-    provisioned.admit(old)
-    assert ready(agent, after=lines, seconds=40) == place(old)
-
-    # The service is back, the hub does not want it once more.
+    # The service is back, and has moved the device meanwhile.
     back = keep(Service(certificates, place(new), service.keys, port=service.port))
     provisioned.admit(new)
-    lines = len(agent.lines)
-    drop(old, NAME)
     assert ready(agent, after=lines, seconds=40) == place(new)
-    assert back.registrations >= 1
+    assert back.registrations == 1
 
 
 def test_removing_the_file_and_a_hangup_ask_again(new_hub, service, provisioned):
@@ -241,7 +221,7 @@ def test_a_wrong_clock_follows_the_services(service, provisioned, tmp_path):
     waiting.until(lambda: len(service.requests) >= 2)
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"endpoint": 5}', "\0" * 100000], ids=range(5))
+@pytest.mark.parametrize("damage", ['{"endpoint": 5}', "\0" * 100000], ids=range(2))
 def test_a_damaged_assignment_is_no_assignment(new_hub, service, provisioned, damage):
     hub = new_hub()
     service.hub = place(hub)

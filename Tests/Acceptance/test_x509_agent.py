@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -182,6 +183,7 @@ def test_another_devices_certificate_is_refused_and_mended_by_its_own(ground, pa
     agent.wait_line(REFUSED)
     for file, text in zip(files, own):
         file.write_bytes(text)
+    agent.signal(signal.SIGHUP)  # at once, not after its pause
     ground.ready(agent)
 
 

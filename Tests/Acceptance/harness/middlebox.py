@@ -142,10 +142,12 @@ class Cutter(Proxy):
 
 
 class Tunnel(Server):
-    """A CONNECT proxy to whatever port of this machine is asked for; what goes through it is nobody's business."""
+    """A CONNECT proxy to whatever port of this machine is asked for; what goes through it is nobody's business.
 
-    def __init__(self):
-        self.asked = []
+    `places` are names with ports that stand for other ports."""
+
+    def __init__(self, places=None):
+        self.asked, self.places = [], places or {}
         super().__init__(self.carry)
 
     @property
@@ -161,7 +163,7 @@ class Tunnel(Server):
             head += piece
         target = head.split()[1].decode()
         self.asked.append(target)
-        with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2])), timeout=20) as far:
+        with socket.create_connection(("127.0.0.1", self.places.get(target) or int(target.rpartition(":")[2])), timeout=20) as far:
             far.settimeout(None)
             near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
