@@ -6,16 +6,16 @@ import Wire
 
 /// Keeps twins as the configurations say, on a thread beside the reactors (service-rest 13).
 ///
-/// A device that has changed is looked at by itself, at once. All of them are looked at when configurations have changed, to count them
-/// after changes of any, and from time to time where conditions are about what is in no log, as reported properties and connections
-/// are. All such looks together take no more than a tenth of the thread's time.
+/// A device that has changed, reported, come or gone is looked at by itself, at once. All of them are looked at when configurations have
+/// changed, to count them after changes of any, and from time to time where conditions are about what nobody tells of. All such looks
+/// together take no more than a tenth of the thread's time.
 final class ConfigurationDesk: Sendable {
     /// Changed devices that are remembered one by one; with more, all are looked at.
     private static let mostNames = 10_000
     /// Twins of one commit.
     private static let twinsPerCommit = 50
     /// Between two looks at all, at least, and when there is no reason for one.
-    private static let restSeconds = 2.0, longRestSeconds = 300.0
+    private static let restSeconds = 0.5, longRestSeconds = 300.0
     /// Changed devices that are looked at together.
     private static let namesPerLook = 500
 
@@ -31,7 +31,6 @@ final class ConfigurationDesk: Sendable {
     }
 
     private struct Inbox: Sendable {
-        var isCalled = false
         var isStopping = false
         var hasNews = true
         var names: Set<ClientIdentity> = []
@@ -39,13 +38,15 @@ final class ConfigurationDesk: Sendable {
     }
 
     private let core: HubCore
-    private let worker: Worker
+    private let rounds: Rounds
+    /// Whether there is no configuration, and so no reason to hear of devices.
+    private let isIdle = Atomic<Bool>(false)
     private let state = Mutex(State())
     private let inbox = Mutex(Inbox())
 
     init(core: HubCore) throws(SystemError) {
         self.core = core
-        worker = try Worker()
+        rounds = try Rounds()
     }
 
     /// Configurations have changed, or nobody knows what has.
@@ -54,8 +55,9 @@ final class ConfigurationDesk: Sendable {
         look()
     }
 
-    /// An identity or its twin has changed.
+    /// An identity or its twin has changed, or it has come or gone.
     func changed(_ name: ClientIdentity) {
+        guard !isIdle.load(ordering: .relaxed) else { return }
         inbox.withLock { inbox in
             if inbox.names.count < Self.mostNames { inbox.names.insert(name) } else { inbox.isOverfull = true }
         }
@@ -63,17 +65,14 @@ final class ConfigurationDesk: Sendable {
     }
 
     /// Has the desk look whether there is something to do; from any thread.
-    func look() {
-        let isFirst = inbox.withLock { inbox in !exchange(&inbox.isCalled, with: true) }
-        if isFirst { worker.submit { [self] in turn() } }
-    }
+    func look() { rounds.call { [self] in turn() } }
 
     func stop() { inbox.withLock { $0.isStopping = true } }
-    func finish() { worker.finish() }
+    func finish() { rounds.finish() }
 
     // MARK: - One round
 
-    private func turn() {
+    private func turn() -> Bool {
         let news = inbox.withLock { inbox in
             let news = inbox
             inbox = Inbox()
@@ -81,8 +80,8 @@ final class ConfigurationDesk: Sendable {
             inbox.isStopping = news.isStopping
             return news
         }
-        guard !news.isStopping else { return }
-        let hasMore = state.withLock { state in
+        guard !news.isStopping else { return false }
+        return state.withLock { state in
             do throws(RegistryError) {
                 let hasMore = try round(&state, news)
                 state.hasFailed = false
@@ -90,11 +89,11 @@ final class ConfigurationDesk: Sendable {
             } catch {
                 if !state.hasFailed { Log.error("configurations-stand-still", ["reason": error.description]) }
                 state = State()  // the next look begins anew
+                isIdle.store(false, ordering: .relaxed)
                 state.hasFailed = true
                 return false
             }
         }
-        if hasMore { look() }
     }
 
     /// True when there is more to do at once.
@@ -103,6 +102,7 @@ final class ConfigurationDesk: Sendable {
             state.set = try load()
             state.survey = nil
             (state.earliest, state.latest) = (0, 0)
+            isIdle.store(state.set?.isEmpty == true, ordering: .relaxed)
         }
         if news.isOverfull { state.latest = 0 }
         guard let set = state.set, !set.isEmpty else { return false }
@@ -133,6 +133,7 @@ final class ConfigurationDesk: Sendable {
         if !set.removed.isEmpty {
             try commit(.bury(set.removed))
             state.set = try load()
+            isIdle.store(state.set?.isEmpty == true, ordering: .relaxed)
         }
         return false
     }
@@ -184,8 +185,6 @@ final class ConfigurationDesk: Sendable {
 
     /// Runs a command on the writer and waits for its commit.
     private func commit(_ command: ConfigurationCommand) throws(RegistryError) {
-        let reply = Reply()
-        core.registry.submit(.configuration(command), to: core.writer) { reply.send($0) }
-        _ = try reply.wait()
+        _ = try core.perform(.configuration(command))
     }
 }

@@ -11,6 +11,7 @@ struct Desks: Sendable {
         configurations = try ConfigurationDesk(core: core)
         transfers = try TransferDesk(core: core)
         transfers.wake()
+        core.whenStirred { [configurations] in configurations.changed($0) }
     }
 
     /// Nobody knows what has changed.

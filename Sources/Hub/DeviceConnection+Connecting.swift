@@ -93,9 +93,12 @@ extension DeviceConnection {
     private func enter(_ entrance: DeviceEntrance, _ stored: MQTTSession?, on reactor: Reactor) {
         let connect = entrance.connect, principal = entrance.principal, name = principal.name
         if !connect.cleanSession { subscriptions = stored?.subscriptions ?? [] }
-        if let model = entrance.model, !model.isEmpty { core.registry.submit(.setModel(name, model), to: core.writer) { _ in } }
+        if let model = entrance.model, !model.isEmpty {
+            core.registry.submit(.setModel(name, model), to: core.writer) { [core] _ in core.stirred(name) }
+        }
         let keepAlive = connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive)
         let (serial, displaced) = core.directory.enter(name, by: principal.method, mailbox: reactor.mailbox, token: token)
+        core.stirred(name)
         certificates.keepLeaf()
         admission = DeviceAdmission(
             principal: principal, password: connect.password, host: entrance.host, serial: serial, isDurable: !connect.cleanSession,

@@ -28,8 +28,9 @@ extension DeviceConnection {
             tellTwin(error, rid: rid, on: reactor)
             return finish([ticket], on: reactor)
         }
-        let token = self.token, serial = admission.serial, mailbox = reactor.mailbox
-        core.registry.submit(.report(admission.name, patch, ifVersion: ifVersion), to: core.writer) { result in
+        let token = self.token, serial = admission.serial, mailbox = reactor.mailbox, core = self.core, name = admission.name
+        core.registry.submit(.report(name, patch, ifVersion: ifVersion), to: core.writer) { result in
+            if case .success = result { core.stirred(name) }
             mailbox.send { reactor in
                 guard let connection = reactor.source(token) as? DeviceConnection, connection.admission?.serial == serial else { return }
                 switch result {

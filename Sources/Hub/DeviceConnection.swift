@@ -227,6 +227,7 @@ final class DeviceConnection: Connection {
             return
         }
         core.directory.leave(admission.name, serial: admission.serial)
+        core.stirred(admission.name)
         core.abandonMessages(of: admission.name.deviceID, heldBy: .connection(admission.serial))
         core.disconnected(admission.name, peer: peer, transport, cause: reason, detail: detail)
         self.admission = nil

@@ -26,6 +26,8 @@ final class HubCore: Sendable {
     private let settings: Mutex<HubConfiguration>
     let allotments: Allotments
     let throttles: Throttles
+    /// Hears of what is in no change log: identities that have reported properties, have come, or have gone. From any thread.
+    private let stirring = Mutex<(@Sendable (ClientIdentity) -> Void)?>(nil)
 
     init(
         server: ServerCore, registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, queries: QueryDesk, telemetryReading: Worker,
@@ -43,6 +45,9 @@ final class HubCore: Sendable {
         allotments = Allotments(configuration.limits)
         throttles = Throttles(configuration.limits.throttles)
     }
+
+    func whenStirred(_ hear: @escaping @Sendable (ClientIdentity) -> Void) { stirring.withLock { $0 = hear } }
+    func stirred(_ name: ClientIdentity) { stirring.withLock { $0 }?(name) }
 
     var limits: HubLimits { settings.withLock { $0.limits } }
     /// Ways of getting in that the configuration refuses.

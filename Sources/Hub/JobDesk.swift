@@ -35,7 +35,6 @@ final class JobDesk: Sendable {
 
     /// What other threads leave here.
     private struct Inbox: Sendable {
-        var isCalled = false
         var isStopping = false
         /// Jobs that were made or cancelled.
         var news: Set<String> = []
@@ -45,14 +44,14 @@ final class JobDesk: Sendable {
     }
 
     private let core: HubCore
-    private let worker: Worker
+    private let rounds: Rounds
     private let state = Mutex(State())
     private let inbox = Mutex(Inbox())
     private let nextMailbox = Atomic<Int>(0)
 
     init(core: HubCore) throws(SystemError) {
         self.core = core
-        worker = try Worker()
+        rounds = try Rounds()
     }
 
     /// A job was made or cancelled.
@@ -68,29 +67,25 @@ final class JobDesk: Sendable {
     }
 
     /// Has the desk look whether there is something to do; from any thread.
-    func look() {
-        let isFirst = inbox.withLock { inbox in !exchange(&inbox.isCalled, with: true) }
-        if isFirst { worker.submit { [self] in turn() } }
-    }
+    func look() { rounds.call { [self] in turn() } }
 
     /// The hub is about to end: calls that find no answer from now on are made again by the next one.
     func stop() { inbox.withLock { $0.isStopping = true } }
 
     /// Ends the thread.
-    func finish() { worker.finish() }
+    func finish() { rounds.finish() }
 
     // MARK: - One round
 
-    private func turn() {
+    private func turn() -> Bool {
         let news = inbox.withLock { inbox in
             let news = inbox
-            inbox.isCalled = false
             inbox.news.removeAll()
             inbox.isStale = false
             inbox.arrived.removeAll()
             return news
         }
-        let hasMore = state.withLock { state in
+        return state.withLock { state in
             for (job, name, outcome) in news.arrived {
                 state.places[job]?.calls -= 1
                 if let outcome { state.places[job]?.arrived.append((name, outcome)) }
@@ -108,7 +103,6 @@ final class JobDesk: Sendable {
                 return false
             }
         }
-        if hasMore { look() }
     }
 
     /// Learns of jobs that were made or cancelled.
@@ -253,12 +247,7 @@ final class JobDesk: Sendable {
 
     /// Runs a command on the writer and waits for its commit.
     private func commit(_ command: JobCommand) throws(RegistryError) -> JobStep {
-        let reply = Reply()
-        core.registry.submit(.job(command), to: core.writer) { [core] result in
-            core.changed(RegistryCommand.job(command).deeds(result), by: "hub", from: "")
-            reply.send(result)
-        }
-        guard let step = try reply.wait().job else { throw .invalidOperation("a job's step has no outcome") }
+        guard let step = try core.perform(.job(command)).job else { throw .invalidOperation("a job's step has no outcome") }
         return step
     }
 

@@ -69,12 +69,9 @@ final class TransferDesk: Sendable {
     }
 
     private func commit(_ command: TransferCommand) throws(RegistryError) -> Transfer {
-        let reply = Reply()
-        registry.submit(.transfer(command), to: core.writer) { [core] result in
-            core.changed(RegistryCommand.transfer(command).deeds(result), by: "hub", from: "")
-            reply.send(result)
+        guard let transfer = try core.perform(.transfer(command)).transfer else {
+            throw .invalidOperation("a transfer's step has no outcome")
         }
-        guard let transfer = try reply.wait().transfer else { throw .invalidOperation("a transfer's step has no outcome") }
         return transfer
     }
 

@@ -21,11 +21,9 @@ package struct ConfigurationSet: Sendable {
     }
 
     package var isEmpty: Bool { live.isEmpty && removed.isEmpty }
-    /// Whether everything that conditions are about is in the change log, and nothing else is counted.
+    /// Whether the hub hears of each change of what conditions are about, and nothing else is counted.
     package let isLogged: Bool
-    private static let unlogged: Set = [
-        "properties", "version", "modelId", "connectionState", "lastActivityTime", "cloudToDeviceMessageCount",
-    ]
+    private static let unlogged: Set = ["lastActivityTime", "cloudToDeviceMessageCount"]
     /// Whether any is about twins of that kind.
     package func concerns(_ target: ConfigurationContent.Target) -> Bool {
         live.contains { $0.content.target == target } || removed.contains { $0.content.target == target }

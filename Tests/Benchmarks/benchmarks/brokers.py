@@ -4,11 +4,15 @@ import base64
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 
 from harness import sas
 from harness.programs import free_ports
+from harness.rest import path
 
 from .ours import OwnHub
 from .peers import Peer, need
@@ -43,8 +47,115 @@ class Broker(Subject):
             child.stdin.close()
             child.wait(30)
 
+    def scale(self, pace):
+        """What thousands of devices cost that publish now and then, measured once for all rows: see `Scale`."""
+        known = self.place.__dict__.setdefault("scales", {})
+        if self.name not in known:
+            known[self.name] = Scale(self, pace).measure()
+        return known[self.name]
+
+    def asking(self, count):
+        """Something that asks besides, if this one can be asked: a context manager with `milliseconds`."""
+        return Silence()
+
     def publish_once(self):
         self.place.tools.devices("--port", self.port, "--accounts", self.accounts(1), "--seconds", 0.1, "--warm-up", 0.1)
+
+
+class Silence:
+    """Nobody asks."""
+
+    milliseconds = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Asking(Silence):
+    """A service that calls a method of one device and reads the twin of another, fifty times a second each, over REST,
+    once all of them are in."""
+
+    pause = 0.02
+
+    def __init__(self, hub, names):
+        self.hub, self.names = hub, names
+        self.milliseconds = {"method": [], "twin": []}
+        self.over = threading.Event()
+
+    def __enter__(self):
+        self.device = self.hub.create()
+        self.client = self.device.login(keep_alive=0)
+        self.client.subscribe("$iothub/methods/POST/#")
+        self.threads = [threading.Thread(target=one) for one in (self.answer, self.ask)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.threads[1].join(30)
+        self.client.socket.shutdown(socket.SHUT_RDWR)
+        self.threads[0].join(30)
+        self.client.close()
+
+    def answer(self):
+        try:
+            while True:
+                packet = self.client.receive(600)
+                self.client.publish("$iothub/methods/res/200/?$rid=" + packet.topic.split("$rid=")[1], packet.payload)
+        except (OSError, EOFError, ValueError):
+            pass
+
+    def ask(self):
+        token, number = self.hub.service_token(), 0
+        with self.hub.connect(seconds=60) as connection:
+            while not self.over.wait(0.2):  # not while they come in
+                statistics = connection.exchange("GET", path("statistics", "service"), token=token)
+                if statistics.json["connectedDeviceCount"] > len(self.names):
+                    break
+            while not self.over.wait(self.pause):
+                for what, method, target, body in (
+                        ("method", "POST", path("twins", self.device.name, "methods"), {"methodName": "ask", "payload": number}),
+                        ("twin", "GET", path("twins", self.names[number * 7919 % len(self.names)]), None)):
+                    began = time.perf_counter()
+                    answer = connection.exchange(method, target, body=body, token=token)
+                    self.milliseconds[what].append((time.perf_counter() - began) * 1000)
+                    if answer.status != 200:
+                        raise Failure(f"{what}: {answer}")
+                number += 1
+
+
+class Scale:
+    """Ten thousand devices over TLS, each with a message of 100 bytes at QoS 1 every ten seconds, while somebody asks."""
+
+    def __init__(self, broker, pace):
+        self.broker = broker
+        self.count, self.interval, self.seconds, self.warm_up = (200, 1, 1, 1) if pace.quick else (10_000, 10, 20, 10)
+
+    def measure(self):
+        """`connected` seconds until all were in, `cpu` in percent of a core, `memory` in kB for each device, `milliseconds` of answers."""
+        broker, accounts = self.broker, self.broker.accounts(self.count)
+        broker.publish_once()
+        before, heaviest = resident(broker.pids()), 0
+        words = [broker.place.tools.path("devices"), "publish", "--port", broker.port, "--accounts", accounts, "--qos", 1, "--interval",
+                 self.interval, "--seconds", self.seconds, "--warm-up", self.warm_up, "--pids", ",".join(map(str, broker.pids()))]
+        child = subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=bound)
+        with broker.asking(self.count) as asking:
+            while child.poll() is None:
+                heaviest = max(heaviest, resident(broker.pids()))
+                time.sleep(0.5)
+        said, wrong = child.communicate()
+        if child.returncode != 0:
+            raise Failure(wrong.strip() or f"devices: exit {child.returncode}")
+        got = json.loads(said)
+        expected = self.count / self.interval * got["seconds"]
+        if got["messages"] < expected * 0.9:
+            raise Failure(f"{got['messages']} of {expected:.0f} messages were taken")
+        return {"connected": got["connected"], "cpu": got["cpu"] / got["seconds"] * 100, "memory": (heaviest - before) / self.count / 1000,
+                "milliseconds": {what: sorted(times) for what, times in asking.milliseconds.items()}}
 
 
 class HubBroker(Broker):
@@ -62,6 +173,9 @@ class HubBroker(Broker):
         if hasattr(self, "hub"):
             self.hub.remove()
         super().stop()
+
+    def asking(self, count):
+        return Asking(self.hub, [f"load-{count}-{number}" for number in range(count)])
 
     def accounts(self, count):
         if count not in self.files:

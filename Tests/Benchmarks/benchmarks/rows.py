@@ -156,6 +156,18 @@ def device_weight(subject, pace):
     return subject.weigh(200 if pace.quick else 10_000)
 
 
+def at_scale(what):
+    return lambda subject, pace: subject.scale(pace)[what]
+
+
+def answer_at_scale(what, part):
+    """Milliseconds within which this part of the answers came."""
+    def measure(subject, pace):
+        times = subject.scale(pace)["milliseconds"][what]
+        return times[min(len(times) - 1, int(len(times) * part))]
+    return measure
+
+
 RELAYS = (ours.Blind, peers.TunedHaproxy, peers.Haproxy, peers.Nginx, peers.Pump)
 TUNED, USUAL = peers.TunedHaproxy.name, peers.Haproxy.name
 SSH, CHACHA, STUNNEL = peers.OpenSSH.name, peers.OpenSSHChaCha.name, peers.Stunnel.name
@@ -209,6 +221,15 @@ def rows():
             [Goal(1 / factor, broker)]))
     made.append(Row(
         "memory-device", "memory of an idle device over TLS", "kB", both, device_weight, [Bound(15)], once=True))
+    crowd = "10,000 devices over TLS, a message at QoS 1 from each every 10 s"
+    for name, what, unit, subjects, measure, goals in (
+            ("connected", "until all of them were in", "s", both, at_scale("connected"), [Goal(1, broker)]),
+            ("cpu", "processor time, % of a core", "%", both, at_scale("cpu"), []),
+            ("memory", "memory of each", "kB", both, at_scale("memory"), [Goal(1.1, broker)]),
+            ("method-p50", "round trip of a method over REST, half of them within", "ms", both[:1], answer_at_scale("method", 0.5), []),
+            ("method-p99", "round trip of a method over REST, 99 of 100 within", "ms", both[:1], answer_at_scale("method", 0.99), [Bound(5)]),
+            ("twin-p99", "reading a twin over REST, 99 of 100 within", "ms", both[:1], answer_at_scale("twin", 0.99), [Bound(5)])):
+        made.append(Row(f"scale-{name}", f"{crowd}: {what}", unit, subjects, measure, goals, once=True))
     return made
 
 
