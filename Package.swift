@@ -54,6 +54,7 @@ let fuzzers: [Target] = [
     fuzzer("twin", in: "Twin", of: "Registry"),
     fuzzer("block-list", in: "BlockList", of: "Blobs"),
     fuzzer("orders", in: "Orders", of: "Registry"),
+    fuzzer("enrollment", in: "Enrollment", of: "Enrollments"),
     fuzzer("known-devices", in: "KnownDevices", of: "Trust"),
     fuzzer("authorized-services", in: "AuthorizedServices", of: "Trust"),
     fuzzer("paths", in: "Paths", of: "Trust"),

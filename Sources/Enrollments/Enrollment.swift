@@ -32,7 +32,7 @@ package struct Enrollment: Sendable {
     /// Reads a request's document, as an enrollment that has just been written.
     ///
     /// - Parameter existing: the record in whose place it is put.
-    init(json: JSONValue, name: EnrollmentName, existing: Enrollment?, etag: String, now: Timestamp) throws(EnrollmentError) {
+    package init(json: JSONValue, name: EnrollmentName, existing: Enrollment?, etag: String, now: Timestamp) throws(EnrollmentError) {
         guard json.object != nil else { throw .invalid("the body is not an object") }
         if let id = try json.text(name.kind.idMember), !ASCII.equalIgnoringCase(id, name.id) {
             throw .invalid("\(name.kind.idMember) of the body is not the one of the path")
@@ -98,7 +98,7 @@ package struct Enrollment: Sendable {
 
 extension Enrollment {
     /// Reads what `json(.stored)` wrote.
-    init?(record: RawSpan, _ kind: EnrollmentKind) {
+    package init?(record: RawSpan, _ kind: EnrollmentKind) {
         guard let json = try? JSONValue.parse(record), let id = json[kind.idMember]?.string, let name = try? EnrollmentName(kind, id),
             case .etag(let etag) = IfMatch(header: json["etag"]?.string),
             let created = json["createdDateTimeUtc"]?.string.flatMap({ Timestamp(parsing: $0) }),
