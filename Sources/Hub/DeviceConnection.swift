@@ -39,6 +39,7 @@ final class DeviceConnection: Connection {
     private(set) var certificates = ClientCertificates()
     private var lastHeard: UInt64 = 0
     private(set) var cutReason: Cut?
+    private var isLeaving = false
 
     init(_ channel: consuming Channel, core: HubCore, framing: DeviceFraming.Kind, authority: HostPort?) {
         self.core = core
@@ -59,6 +60,7 @@ final class DeviceConnection: Connection {
 
     override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
         guard cutReason == nil else { return bytes.byteCount }
+        guard !isLeaving else { return 0 }
         heard(on: reactor)
         if framing.kind == .plain { return process(bytes, on: reactor) }
         do throws(WebSocketError) {
@@ -74,6 +76,11 @@ final class DeviceConnection: Connection {
             cut(.protocolError, detail: "\(error)", on: reactor)
         }
         return bytes.byteCount
+    }
+
+    /// CONNECT was meant for the neighbour, who reads it again.
+    override func handedOn(_ channel: consuming Channel, on reactor: Reactor) {
+        core.neighbour?.adopt(channel, exchange(&framing, with: DeviceFraming(.plain))).start(on: reactor)
     }
 
     private func obey(_ control: WebSocketControl, on reactor: Reactor) {
@@ -103,6 +110,11 @@ final class DeviceConnection: Connection {
             while used < bytes.byteCount, cutReason == nil, !isHeld {
                 let rest = bytes.extracting(used..<bytes.byteCount)
                 guard case .complete(let packet, let consumed) = try MQTTPacket.parse(rest, limit: limit) else { break }
+                if admission == nil, case .connect(let connect) = packet, core.neighbour?.owns(connect) == true {
+                    isLeaving = true
+                    handOn(on: reactor)
+                    break
+                }
                 used += consumed
                 handle(packet, rest, on: reactor)
             }

@@ -29,7 +29,7 @@ package struct HubConfiguration: Sendable, Equatable {
 
     /// Reads the file if there is one, then lays the options over it.
     static func load(_ arguments: Arguments) throws(Failure) -> HubConfiguration {
-        let top = try ServingSettings.file(arguments, usual: "/etc/iotstream/hub.conf", schema: schema)?.top
+        let top = try ServingSettings.file(arguments.configFile, usual: "/etc/iotstream/hub.conf", schema: schema)?.top
         var limits = HubLimits()
         limits.streams = top?.integer("max-streams") ?? limits.streams
         limits.streamsPerDevice = top?.integer("max-streams-per-device") ?? limits.streamsPerDevice

@@ -11,6 +11,7 @@ extension HubCore: HTTPService {
     func date(on reactor: Reactor) -> String { Desk.of(reactor)?.httpDate() ?? HTTPDate.text(Clock.unixSeconds) }
 
     func begin(_ head: HTTPRequestHead, on connection: HTTPConnection, _ reactor: Reactor) -> HTTPCourse {
+        if let neighbour, neighbour.owns(head) { return neighbour.begin(head, on: connection, reactor) }
         if let upgrade = upgrade(head, on: reactor) { return upgrade }
         if let file = BlobRequest(head, on: connection, of: self, reactor) { return file.begin() }
         return .body(
@@ -22,7 +23,9 @@ extension HubCore: HTTPService {
     /// Nil for an ordinary request.
     private func upgrade(_ head: HTTPRequestHead, on reactor: Reactor) -> HTTPCourse? {
         let path = head.path
-        let isDevice = path == "/$iothub/websocket" || path == "/%24iothub/websocket" || path == "/%24iothub%2Fwebsocket"
+        let isDevice =
+            path == "/$iothub/websocket" || path == "/%24iothub/websocket" || path == "/%24iothub%2Fwebsocket"
+            || head.headers.contains("Upgrade") && neighbour?.takesWebSocket(on: path) == true
         guard isDevice || path.hasPrefix(LegPath.prefix) else { return nil }
         let wanted: LegUpgrade
         switch LegUpgrade.asked(by: head) {

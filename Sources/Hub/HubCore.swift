@@ -11,6 +11,8 @@ import Wire
 /// it is touched while bytes of streams flow.
 final class HubCore: Sendable {
     let server: ServerCore
+    /// What shares the listeners.
+    let neighbour: (any Neighbour)?
     let registry: Registry
     let writer: GroupWriter
     let telemetry: TelemetryLog
@@ -30,10 +32,12 @@ final class HubCore: Sendable {
     private let stirring = Mutex<(@Sendable (ClientIdentity) -> Void)?>(nil)
 
     init(
-        server: ServerCore, registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, queries: QueryDesk, telemetryReading: Worker,
+        server: ServerCore, neighbour: (any Neighbour)?, registry: Registry, writer: GroupWriter, telemetry: TelemetryLog,
+        queries: QueryDesk, telemetryReading: Worker,
         uploads: UploadDesk, configuration: HubConfiguration
     ) {
         self.server = server
+        self.neighbour = neighbour
         self.registry = registry
         self.writer = writer
         self.telemetry = telemetry

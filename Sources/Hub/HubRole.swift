@@ -7,24 +7,35 @@ import TLS
 
 /// `iotstream hub`: registry, device endpoint, service API and streaming endpoint in one process.
 package enum HubRole {
-    package static let command = Command(
-        name: "hub", summary: "run the hub: registry, device endpoint, service API and streaming endpoint",
-        details: """
-            Listens for devices and services, keeps the registry in the state directory, and joins the two legs of each stream. When \
-            every listener is ready it says so once on standard error. SIGHUP rereads configuration and certificates without dropping \
-            a connection; SIGTERM drains and exits.
-            """,
-        options: ServingSettings.options(of: "hub"),
-        examples: [
-            Example(
-                "iotstream hub --hostname hub.example --tls-cert certs/hub.example.full-chain.cert.pem --tls-key certs/hub.example.key.pem",
-                "run a hub"),
-            Example("iotstream hub --config /etc/iotstream/hub.conf --check", "look at a configuration"),
-        ],
-        logLevel: .info,
-        run: { arguments throws(Failure) in try run(arguments) })
+    /// Makes a provisioning service that shares the hub's listeners and state directory.
+    ///
+    /// - Parameter configuration: its file; nil: the usual one.
+    package typealias Join =
+        @Sendable (_ host: ServerCore, _ paths: RuntimePaths, _ configuration: String?) throws(Failure) -> Guest
 
-    private static func run(_ arguments: Arguments) throws(Failure) {
+    package static func command(_ join: @escaping Join) -> Command {
+        Command(
+            name: "hub", summary: "run the hub: registry, device endpoint, service API and streaming endpoint",
+            details: """
+                Listens for devices and services, keeps the registry in the state directory, and joins the two legs of each stream. When \
+                every listener is ready it says so once on standard error. SIGHUP rereads configuration and certificates without dropping \
+                a connection; SIGTERM drains and exits.
+                """,
+            options: ServingSettings.options(of: "hub") + [
+                .flag("with-dps", "run the provisioning service, too, on the same ports"),
+                .value("dps-config", "FILE", "its configuration file (/etc/iotstream/dps.conf)", completion: .file),
+            ],
+            examples: [
+                Example(
+                    "iotstream hub --hostname hub.example --tls-cert certs/hub.example.full-chain.cert.pem --tls-key certs/hub.example.key.pem",
+                    "run a hub"),
+                Example("iotstream hub --config /etc/iotstream/hub.conf --check", "look at a configuration"),
+            ],
+            logLevel: .info,
+            run: { arguments throws(Failure) in try run(arguments, join) })
+    }
+
+    private static func run(_ arguments: Arguments, _ join: Join) throws(Failure) {
         let configuration = try HubConfiguration.load(arguments)
         let tickets = TLSTicketKeys()
         let context = try configuration.serving.makeContext(tickets)
@@ -51,8 +62,9 @@ package enum HubRole {
         let telemetry = try configuration.telemetry.open(at: paths.telemetry)
         defer { telemetry.close() }
         let server = try Server("hub", configuration.serving, context, tickets, audit: audit)
+        let guest = arguments.flag("with-dps") ? try join(server.core, paths, arguments.text("dps-config")) : nil
         let hub = try HubServer(
-            registry: registry, writer: writer, telemetry: telemetry, configuration: configuration, server: server
+            registry: registry, writer: writer, telemetry: telemetry, configuration: configuration, server: server, guest: guest
         ) { () throws(Failure) in try HubConfiguration.load(arguments) }
         try hub.run()
         withExtendedLifetime(lock) {}

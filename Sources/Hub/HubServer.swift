@@ -16,18 +16,21 @@ final class HubServer: ServedRole {
     private let server: Server
     private let core: HubCore
     private let desks: Desks
+    /// What shares the listeners.
+    private let guest: (any ServedRole)?
     private let readConfiguration: () throws(Failure) -> HubConfiguration
     private var sweepTimer: Timer?
 
     init(
         registry: Registry, writer: GroupWriter, telemetry: TelemetryLog, configuration: HubConfiguration, server: Server,
-        read: @escaping () throws(Failure) -> HubConfiguration
+        guest: Guest?, read: @escaping () throws(Failure) -> HubConfiguration
     ) throws(Failure) {
         let uploadKey: SymmetricKey
         do throws(RegistryError) { uploadKey = try registry.uploadKey() } catch { throw .store(error) }
         do throws(SystemError) {
             core = HubCore(
-                server: server.core, registry: registry, writer: writer, telemetry: telemetry, queries: try QueryDesk(),
+                server: server.core, neighbour: guest?.neighbour, registry: registry, writer: writer, telemetry: telemetry,
+                queries: try QueryDesk(),
                 telemetryReading: try Worker(threads: 2),
                 uploads: try UploadDesk(BlobDirectory(registry.paths.uploads), key: uploadKey), configuration: configuration)
             desks = try Desks(core: core)
@@ -35,6 +38,7 @@ final class HubServer: ServedRole {
             throw .system("cannot start threads: \(error)")
         }
         self.server = server
+        self.guest = guest?.role
         readConfiguration = read
         for (home, mailbox) in core.mailboxes.enumerated() {
             let core = self.core
@@ -70,23 +74,35 @@ final class HubServer: ServedRole {
             timer.set(inMilliseconds: 600_000, on: reactor)
         }
         sweepTimer?.set(inMilliseconds: 600_000, on: reactor)
+        try guest?.start(on: reactor)
     }
 
     func load() throws(Failure) -> (ServingSettings, apply: () -> Void) {
         let configuration = try readConfiguration()
-        return (configuration.serving, { [core] in core.take(configuration) })
+        let applyGuest = try guest?.load().apply
+        return (
+            configuration.serving,
+            { [core] in
+                core.take(configuration)
+                applyGuest?()
+            }
+        )
     }
 
     var statusPath: String { core.paths.hubStatus }
     var status: [(name: String, value: JSONValue)] {
-        [("devices", .integer(Int64(core.directory.count))), ("streams", .integer(Int64(core.streams)))]
+        [("devices", .integer(Int64(core.directory.count))), ("streams", .integer(Int64(core.streams)))] + (guest?.status ?? [])
     }
 
     func look() {
+        guest?.look()
         if let gone = try? core.registry.store.clearStaleReaders(), gone > 0 { Log.info("stale-readers", ["cleared": String(gone)]) }
     }
 
-    func drain(on reactor: Reactor) { desks.stop() }
+    func drain(on reactor: Reactor) {
+        desks.stop()
+        guest?.drain(on: reactor)
+    }
 
     func hasten() {
         for mailbox in core.mailboxes { mailbox.send { Desk.of($0)?.endStreams(where: { _ in true }, .draining, on: $0) } }
@@ -97,5 +113,6 @@ final class HubServer: ServedRole {
         core.telemetryReading.finish()
         core.uploads.finish()
         desks.finish()
+        guest?.finish()
     }
 }

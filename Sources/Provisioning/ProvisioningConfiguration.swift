@@ -10,6 +10,8 @@ struct ProvisioningConfiguration: Sendable, Equatable {
     /// Roots that the certificates of linked hubs, and those of webhooks, chain to; nil: the system's.
     var hubAuthority, webhookAuthority: String?
     var limits = RegistrationLimits()
+    /// Whether the file says what the service is called.
+    var namesItself = false
 
     static let schema = ConfigurationSchema(
         keys: ServingSettings.keys + [
@@ -20,9 +22,9 @@ struct ProvisioningConfiguration: Sendable, Equatable {
 
     /// Reads the file if there is one, then lays the options over it.
     ///
-    /// - Parameter file: its path, where that is not `--config`.
-    static func load(_ arguments: Arguments) throws(Failure) -> ProvisioningConfiguration {
-        let top = try ServingSettings.file(arguments, usual: "/etc/iotstream/dps.conf", schema: schema)?.top
+    /// - Parameter file: its path; nil: the usual one.
+    static func load(file: String?, _ arguments: Arguments) throws(Failure) -> ProvisioningConfiguration {
+        let top = try ServingSettings.file(file, usual: "/etc/iotstream/dps.conf", schema: schema)?.top
         var limits = RegistrationLimits()
         limits.atOnce = top?.integer("max-registrations") ?? limits.atOnce
         limits.perSecond = top?.integer("registrations-per-second") ?? limits.perSecond
@@ -30,7 +32,8 @@ struct ProvisioningConfiguration: Sendable, Equatable {
         limits.hubSeconds = top?.seconds("hub-seconds") ?? limits.hubSeconds
         return ProvisioningConfiguration(
             serving: try ServingSettings(top, arguments), scope: arguments.text("id-scope") ?? top?.text("id-scope"),
-            hubAuthority: arguments.text("hub-ca") ?? top?.text("hub-ca"), webhookAuthority: top?.text("webhook-ca"), limits: limits)
+            hubAuthority: arguments.text("hub-ca") ?? top?.text("hub-ca"), webhookAuthority: top?.text("webhook-ca"), limits: limits,
+            namesItself: !(top?.texts("hostname").isEmpty ?? true))
     }
 }
 

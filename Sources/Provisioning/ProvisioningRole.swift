@@ -27,7 +27,7 @@ package enum ProvisioningRole {
         run: { arguments throws(Failure) in try run(arguments) })
 
     private static func run(_ arguments: Arguments) throws(Failure) {
-        let configuration = try ProvisioningConfiguration.load(arguments)
+        let configuration = try ProvisioningConfiguration.load(file: arguments.configFile, arguments)
         let tickets = TLSTicketKeys()
         let context = try configuration.serving.makeContext(tickets)
         if arguments.flag("check") { return Output.tell("iotstream dps: configuration is valid") }
@@ -44,19 +44,22 @@ package enum ProvisioningRole {
         let audit = try configuration.serving.auditLog(at: paths.audit, by: "dps")
         defer { audit.close() }
         let server = try Server("dps", configuration.serving, context, tickets, audit: audit)
-        let provisioning = try ProvisioningServer(paths, configuration, server.core) { () throws(Failure) in
-            try ProvisioningConfiguration.load(arguments)
+        let provisioning = try ProvisioningServer(paths, configuration, server.core, lock: lock) { () throws(Failure) in
+            try ProvisioningConfiguration.load(file: arguments.configFile, arguments)
         }
         try server.run(provisioning)
-        withExtendedLifetime(lock) {}
     }
 
-    /// The service as part of a hub: behind the hub's listeners, in its state directory. `--dps-config` has its configuration, of which
-    /// listeners, certificate and the limits of connections do not count.
-    package static func neighbour(
-        of server: ServerCore, at paths: RuntimePaths, _ arguments: Arguments
-    ) throws(Failure) -> (role: any ServedRole, neighbour: any Neighbour) {
-        let made = try ProvisioningServer(paths, try .load(arguments), server) { () throws(Failure) in try .load(arguments) }
-        return (made, made.core)
+    /// The service as a part of a hub: behind the hub's listeners, in its state directory.
+    package static func join(_ host: ServerCore, at paths: RuntimePaths, configuration file: String?) throws(Failure) -> Guest {
+        let load = { () throws(Failure) in
+            // The line is the hub's: names and listeners on it are not the service's.
+            var loaded = try ProvisioningConfiguration.load(file: file, Arguments(role: "dps", path: "dps"))
+            if !loaded.namesItself { loaded.serving.names = host.names }
+            return loaded
+        }
+        let lock = try RoleLock(paths.dpsLock, of: "provisioning service", in: paths.state)
+        let made = try ProvisioningServer(paths, try load(), host, lock: lock, read: load)
+        return Guest(role: made, neighbour: made.core)
     }
 }

@@ -11,16 +11,18 @@ final class ProvisioningServer: ServedRole {
     let name = "dps"
     let core: ProvisioningCore
     private let paths: RuntimePaths
+    private let lock: RoleLock
     private let readConfiguration: () throws(Failure) -> ProvisioningConfiguration
     private var sweepTimer: Timer?
     /// How long an operation that has ended can be asked for.
     private static let memorySeconds: Int64 = 1800
 
     init(
-        _ paths: RuntimePaths, _ configuration: ProvisioningConfiguration, _ server: ServerCore,
+        _ paths: RuntimePaths, _ configuration: ProvisioningConfiguration, _ server: ServerCore, lock: RoleLock,
         read: @escaping () throws(Failure) -> ProvisioningConfiguration
     ) throws(Failure) {
         self.paths = paths
+        self.lock = lock
         readConfiguration = read
         var options = Store.Options()
         options.everyPage = true  // a damaged page is refused now, instead of ending the process later

@@ -13,3 +13,14 @@ package protocol Neighbour: HTTPService {
     /// Goes on with a connection whose CONNECT comes again, or lies in `framing`.
     func adopt(_ channel: consuming Channel, _ framing: consuming DeviceFraming) -> Connection
 }
+
+/// A role that has joined another one's listeners.
+package struct Guest {
+    package let role: any ServedRole
+    package let neighbour: any Neighbour
+
+    package init(role: any ServedRole, neighbour: any Neighbour) {
+        self.role = role
+        self.neighbour = neighbour
+    }
+}

@@ -43,11 +43,9 @@ package struct ServingSettings: Sendable, Equatable {
         ]
     }
 
-    /// The role's configuration file: `--config`, else `usual` if there is such a file; nil when there is none.
-    package static func file(
-        _ arguments: Arguments, usual: String, schema: ConfigurationSchema
-    ) throws(Failure) -> Configuration? {
-        guard let path = arguments.configFile ?? (Files.exists(usual) ? usual : nil) else { return nil }
+    /// The role's configuration file: the one that is named, else `usual` if there is such a file; nil when there is none.
+    package static func file(_ named: String?, usual: String, schema: ConfigurationSchema) throws(Failure) -> Configuration? {
+        guard let path = named ?? (Files.exists(usual) ? usual : nil) else { return nil }
         let text = try InputFile.text(path)
         do throws(ConfigurationError) {
             return try Configuration(parsing: text, schema: schema)

@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from . import mqtt, rest, sas, tls
-from .process import Process
+from .process import Process, run
 
 READY = r"iotstream dps: ready https=(\S+):(\d+) mqtts=(\S+):(\d+)"
 SCOPE = "0ne00000007"
@@ -107,55 +107,17 @@ class Registrant:
         return answer.json["registrationState"]
 
 
-class Dps:
-    """A provisioning service with a state directory of its own."""
+class Service:
+    """What a provisioning service is asked for, whatever process it lives in: `binary`, `state`, `name`, `address`, `https`, `mqtts`, `ca`."""
 
-    def __init__(self, binary, certificates, hubs=(), address="127.0.0.1", ports=(0, 0), name="localhost", options=(), settings="",
-                 environment=None):
-        self.binary, self.certificates, self.address, self.name = binary, certificates, address, name
-        self.ca = certificates.root
-        self.state = tempfile.mkdtemp(prefix="iotstream-dps.")
-        self.https, self.mqtts = ports
-        self.options, self.environment = list(options), environment
-        self.configuration = f"{self.state}/dps.conf"
-        with open(self.configuration, "w") as file:
-            file.write(f"hub-ca {self.ca}\nwebhook-ca {self.ca}\n{settings}\n")
-        self.key = None
-        self.start()
-        for hub in hubs:
-            self.link(hub)
-
-    def start(self, seconds=20.0):
-        self.process = Process(
-            [self.binary, "dps", "--config", self.configuration, "--state", self.state, "--hostname", self.name, "--https",
-             f"{self.address}:{self.https}", "--mqtts", f"{self.address}:{self.mqtts}", "--tls-cert", self.certificates.chain, "--tls-key",
-             self.certificates.key, "--id-scope", SCOPE, *self.options], self.environment)
-        ready = self.process.wait_line(READY, seconds)
-        self.https, self.mqtts = int(ready[2]), int(ready[4])
-        return self
-
-    def kill(self):
-        """Dies without a word."""
-        self.process.kill()
-        self.process.stop()
-
-    def restart(self):
-        self.kill()
-        return self.start()
-
-    def stop(self):
-        return self.process.stop()
-
-    def remove(self):
-        self.stop()
-        shutil.rmtree(self.state, ignore_errors=True)
+    key = None
 
     # What services do
 
     def owner_key(self):
         if self.key is None:
-            with open(f"{self.state}/provisioning/data.mdb", "rb") as file:
-                self.key = re.search(rb'provisioningserviceowner","primaryKey":"([^"]+)"', file.read())[1].decode()
+            words = [self.binary, "provisioning", "connection-string", "--hostname", self.name, "--state", self.state]
+            self.key = sas.parse_connection_string(run(words, check=0).stdout)["SharedAccessKey"]
         return self.key
 
     def connect(self, **named):
@@ -199,9 +161,60 @@ class Dps:
         return tls.context(self.ca, *leaf) if leaf else None
 
 
+class Dps(Service):
+    """A provisioning service with a state directory of its own."""
+
+    def __init__(self, binary, certificates, hubs=(), address="127.0.0.1", ports=(0, 0), name="localhost", options=(), settings="",
+                 environment=None):
+        self.binary, self.certificates, self.address, self.name = binary, certificates, address, name
+        self.ca = certificates.root
+        self.state = tempfile.mkdtemp(prefix="iotstream-dps.")
+        self.https, self.mqtts = ports
+        self.options, self.environment = list(options), environment
+        self.configuration = f"{self.state}/dps.conf"
+        with open(self.configuration, "w") as file:
+            file.write(f"hub-ca {self.ca}\nwebhook-ca {self.ca}\n{settings}\n")
+        self.start()
+        for hub in hubs:
+            self.link(hub)
+
+    def start(self, seconds=20.0):
+        self.process = Process(
+            [self.binary, "dps", "--config", self.configuration, "--state", self.state, "--hostname", self.name, "--https",
+             f"{self.address}:{self.https}", "--mqtts", f"{self.address}:{self.mqtts}", "--tls-cert", self.certificates.chain, "--tls-key",
+             self.certificates.key, "--id-scope", SCOPE, *self.options], self.environment)
+        ready = self.process.wait_line(READY, seconds)
+        self.https, self.mqtts = int(ready[2]), int(ready[4])
+        return self
+
+    def kill(self):
+        """Dies without a word."""
+        self.process.kill()
+        self.process.stop()
+
+    def restart(self):
+        self.kill()
+        return self.start()
+
+    def stop(self):
+        return self.process.stop()
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
 def primary(document):
     return document["attestation"]["symmetricKey"]["primaryKey"]
 
 
 def secondary(document):
     return document["attestation"]["symmetricKey"]["secondaryKey"]
+
+
+class Within(Service):
+    """The service that a hub runs on its own ports."""
+
+    def __init__(self, hub, name="localhost"):
+        self.binary, self.state, self.address, self.ca, self.name = hub.binary, hub.state, hub.address, hub.ca, name
+        self.hub, self.https, self.mqtts = hub, hub.https, hub.mqtts
