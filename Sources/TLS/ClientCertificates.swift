@@ -1,7 +1,10 @@
+import COpenSSL
+import Synchronization
+
 /// What a client has shown in its handshake, and what was found about it. Belongs to its connection.
 package final class ClientCertificates {
     /// That a chain was found good, so that another look costs no signature.
-    package struct Proof {
+    package struct Proof: Sendable {
         /// The name that the leaf has.
         package let name: String
         /// SHA-256 of the authority at which the chain ends, upper-case hex.
@@ -27,9 +30,10 @@ package final class ClientCertificates {
     /// Judges the chain for a device of this name; see `ClientChain.judge`.
     /// - Returns: the authority at which it ends.
     package func judge(name: String, authorities: [Certificate], at time: Int64) throws(ChainFault) -> Certificate {
-        if let proof, proof.name.utf8.elementsEqual(name.utf8), proof.validity.contains(time),
-            let known = authorities.first(where: { $0.sha256Thumbprint == proof.authority })
-        {
+        if let known = proof?.authority(for: name, among: authorities, at: time) { return known }
+        let digest = self.digest
+        if let proof = Self.accepted.withLock({ $0[digest] }), let known = proof.authority(for: name, among: authorities, at: time) {
+            self.proof = proof
             return known
         }
         guard der.count <= ClientChain.mostPresented else { throw .tooLong(limit: ClientChain.mostPresented) }
@@ -41,8 +45,29 @@ package final class ClientCertificates {
         let way = try ClientChain.way(presented: presented, authorities: authorities, at: time)
         guard let authority = way.last else { throw .nothingShown }
         let from = way.reduce(Int64.min) { max($0, $1.notBefore) }, until = way.reduce(Int64.max) { min($0, $1.notAfter) }
-        if from <= until { proof = Proof(name: name, authority: authority.sha256Thumbprint, validity: from...until) }
+        guard from <= until else { return authority }
+        let proof = Proof(name: name, authority: authority.sha256Thumbprint, validity: from...until)
+        self.proof = proof
+        Self.accepted.withLock { accepted in
+            if accepted.count >= Self.mostAccepted { accepted.removeAll(keepingCapacity: true) }
+            accepted[digest] = proof
+        }
         return authority
+    }
+
+    /// Chains that were found good lately, by `digest`: a device that comes back shows the one it had.
+    private static let accepted = Mutex<[[UInt8]: Proof]>([:])
+    private static let mostAccepted = 1024
+
+    /// SHA-256 over all that was shown, each certificate with its length before it.
+    private var digest: [UInt8] {
+        var all: [UInt8] = [], result = [UInt8](repeating: 0, count: 32)
+        for each in der {
+            withUnsafeBytes(of: UInt32(truncatingIfNeeded: each.count).bigEndian) { all.append(contentsOf: $0) }
+            all.append(contentsOf: each)
+        }
+        guard EVP_Digest(all, all.count, &result, nil, EVP_sha256(), nil) == 1 else { return all }
+        return result
     }
 
     /// Drops what was shown besides the leaf, for a connection that stays; the proof does not need it.
@@ -52,5 +77,13 @@ package final class ClientCertificates {
         do throws(CertificateError) { return try Certificate(der: der) } catch {
             throw .other(subject: "a certificate that was shown", reason: error.description)
         }
+    }
+}
+
+extension ClientCertificates.Proof {
+    /// The authority at which the chain ends, if that is still one and the time and the name are right.
+    fileprivate func authority(for name: String, among authorities: [Certificate], at time: Int64) -> Certificate? {
+        guard self.name.utf8.elementsEqual(name.utf8), validity.contains(time) else { return nil }
+        return authorities.first { $0.sha256Thumbprint == authority }
     }
 }

@@ -386,6 +386,25 @@ def test_taking_trust_away_cuts_connections_and_streams(hub, forge, how):
         assert attestation.over_mqtt(hub, identity.name, forge.make(identity.name, root))
 
 
+# --- tokens -------------------------------------------------------------------------------------------------------
+
+
+@EVERY_WAY
+def test_a_policys_token_speaks_for_every_device_that_is_enabled(hub, way):
+    device, off = hub.create(), hub.create(body={"status": "disabled"})
+    hub.admin("policy", "create", f"speaker-{way}", "--rights", "DeviceConnect")
+    name = f"speaker-{way}"
+
+    def token(resource, policy=name, **named):
+        return hub.service_token(policy, resource=resource, **named)
+
+    assert WAYS[way](hub, device.name, None, token(f"{hub.name}/devices"))
+    is_refused(hub, way, off.name, None, "disabled", password=token(f"{hub.name}/devices"))
+    is_refused(hub, way, device.name, None, "wrong-audience", password=token(f"{hub.name}/device"))
+    is_refused(hub, way, device.name, None, "expired-token", password=token(f"{hub.name}/devices", expiry=int(time.time()) - 600))
+    is_refused(hub, way, device.name, None, "expired-token", password=device.token(expiry=int(time.time()) - 600))
+
+
 # --- switches -----------------------------------------------------------------------------------------------------
 
 

@@ -231,6 +231,12 @@ import Wire
         let found = try shown.judge(name: "d", authorities: [root.certificate], at: Self.now)
         #expect(found.isSame(as: root.certificate))
         let stranger = try Self.authority("Root").certificate
+        let again = ClientCertificates(shown.der)
+        #expect(try again.judge(name: "d", authorities: [root.certificate], at: Self.now).isSame(as: root.certificate))
+        #expect(throws: ChainFault.self) { try ClientCertificates(shown.der).judge(name: "d", authorities: [stranger], at: Self.now) }
+        #expect(throws: ChainFault.self) {
+            try ClientCertificates(shown.der).judge(name: "e", authorities: [root.certificate], at: Self.now)
+        }
         shown.keepLeaf()
         #expect(try shown.judge(name: "d", authorities: [stranger, root.certificate], at: Self.now + 1).isSame(as: root.certificate))
         #expect(throws: ChainFault.self) { try shown.judge(name: "d", authorities: [stranger], at: Self.now) }
