@@ -45,7 +45,7 @@ package struct Assignment: Equatable, Sendable {
         self.init(registration, hub: hub, deviceID: device, thumbprint: json["thumbprint"]?.string)
     }
 
-    init(_ registration: RegistrationName, hub: HostPort, deviceID: String, thumbprint: String?) {
+    package init(_ registration: RegistrationName, hub: HostPort, deviceID: String, thumbprint: String?) {
         self.registration = registration
         self.hub = hub
         self.deviceID = deviceID
