@@ -61,9 +61,12 @@ package enum CertRole {
     }
 
     private static let device = Command(
-        name: "gen-device", summary: "make a device's certificate", options: making(365), operands: [Operand("ID")]
+        name: "gen-device", summary: "make a device's certificate",
+        options: making(365) + [.value("module", "M", "for this module of the device")], operands: [Operand("ID")]
     ) { arguments throws(Failure) in
-        try generate(.device(id: arguments.required("ID")), days: 365, arguments)
+        let id = try arguments.required("ID")
+        guard !id.utf8.contains(UInt8(ascii: "/")) else { throw .usage("'\(id)': not a device id", "name a module with --module") }
+        try generate(.device(id: arguments.text("module").map { "\(id)/\($0)" } ?? id), days: 365, arguments)
     }
 
     private static let edge = Command(

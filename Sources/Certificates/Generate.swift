@@ -10,6 +10,7 @@ struct Generation {
         case intermediate(name: String, pathLength: Int)
         case edge(name: String)
         case server(names: [String])
+        /// A device, or `{deviceId}/{moduleId}`.
         case device(id: String)
         case verification(code: String)
     }
@@ -119,13 +120,13 @@ struct Generation {
             let commonName = first.utf8.count <= 64 ? first : nil
             return Plan(file: try fileName(first), commonName: commonName, role: .server(names: names))
         case .device(let id):
-            guard Identifier.isValidID(id) else {
+            guard ClientIdentity(clientID: id) != nil else {
                 throw .usage("'\(id)': not a device id", "use 1 to 128 of A-Z a-z 0-9 - . + % _ # * ? ! ( ) , : = @ $ '")
             }
             guard id.utf8.count <= 64 else {
                 throw .usage("device id of \(id.utf8.count) characters: a certificate's name holds 64", "choose a shorter id, or a SAS key")
             }
-            return Plan(file: try fileName(id), commonName: id, role: .client)
+            return Plan(file: directory.layout.name(of: kind, FileName.safe(id)), commonName: id, role: .client)
         case .verification(let code):
             return Plan(file: try fileName(code), commonName: code, role: .client, keepsKey: false)
         }

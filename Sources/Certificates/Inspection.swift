@@ -80,7 +80,10 @@ enum Inspection {
                 try Output.json(
                     .object(of: ["file": .string(path), "valid": false, "reasons": .array(reasons), "codes": .array(codes)]))
             }
-            throw .refused("\(path): \(failure)", failure.reasons.first.map { remedy($0, isDevice: device != nil) } ?? "")
+            // People who put chains together begin at the root.
+            let isUpsideDown = chain.leaf.isCA && chain.others.contains { !$0.isCA }
+            let hint = failure.reasons.first.map { remedy($0, isDevice: device != nil) } ?? ""
+            throw .refused("\(path): \(failure)", isUpsideDown ? "put the certificate that is no CA first in the file" : hint)
         }
     }
 

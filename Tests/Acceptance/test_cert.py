@@ -774,3 +774,19 @@ def test_verify_judges_as_a_hub_does(house):
     assert codes("certs/factory.full-chain.cert.pem", "factory") == ["is-a-ca"]
     house.ok("gen-root", "--dir", "other", "--name", "other")
     assert codes(full, "press-17", "other/root.ca.cert.pem") == ["no-issuer"]
+
+
+def test_a_modules_certificate_has_both_names(house):
+    made = json.loads(house.ok("gen-device", "press-17", "--module", "camera", "--json"))
+    assert made["commonName"] == "press-17/camera" and made["certificate"] == "certs/press-17%2Fcamera.cert.pem"
+    house.ok("verify", "certs/press-17%2Fcamera.full-chain.cert.pem", "--ca", "certs/root.ca.cert.pem", "--device", "press-17/camera")
+    house.fails(64, "gen-device", "press-17", "--module", "a b")
+    house.fails(64, "gen-device", "press-17", "--module", "a/b")
+
+
+def test_a_chain_that_begins_at_the_wrong_end_is_said_to_do_so(house):
+    files = [house.path(name) for name in ("root.ca.cert.pem", "factory.cert.pem", "press-17.cert.pem")]
+    with open(os.path.join(house.directory, "upside"), "w") as file:
+        file.write("".join(open(name).read() for name in files))
+    line = house.fails(1, "verify", "upside", "--ca", "certs/root.ca.cert.pem", "--device", "press-17")
+    assert line.endswith("put the certificate that is no CA first in the file")
