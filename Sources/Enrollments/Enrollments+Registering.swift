@@ -85,9 +85,24 @@ extension Enrollments {
     }
 
     static func sweep(before time: Timestamp, in transaction: borrowing WriteTransaction) throws(EnrollmentError) {
-        let old = try all(.operations, in: transaction) { _, bytes in RegistrationOperation(record: bytes) }
-            .filter { operation in operation.ended.map { $0 < time } ?? false }
-        for operation in old { try remove(.operations, operation.id, "operation", in: transaction) }
+        let limit = ending(time), limitBytes = Array(limit.utf8)
+        var old: [String] = []
+        try stored { () throws(StoreError) in
+            try transaction.scan(.endings) { key, _ in
+                guard key.toArray().lexicographicallyPrecedes(limitBytes), let key = key.toString() else { return false }
+                old.append(key)
+                return old.count < 10_000
+            }
+            for key in old {
+                try transaction.delete(.endings, key)
+                try transaction.delete(.operations, key.dropFirst(limit.utf8.count + 1))
+            }
+        }
+    }
+
+    /// A time as keys begin with it.
+    private static func ending(_ time: Timestamp) -> String {
+        Hex.encode(withUnsafeBytes(of: UInt64(clamping: time.milliseconds).bigEndian) { Array($0) })
     }
 
     /// Forgets where a device was assigned.
@@ -265,6 +280,8 @@ extension Enrollments {
     ) throws(EnrollmentError) {
         operation.end(state, now: now)
         try save(.operations, operation.id, operation.record, in: transaction)
+        let key = "\(ending(now))\0\(operation.id)"
+        try stored { () throws(StoreError) in try transaction.put(.endings, key, []) }
         try remove(.running, operation.key, "operation", in: transaction)
     }
 

@@ -30,13 +30,14 @@
 ///     members       enrollmentGroupId NUL registrationId  nothing: who has registered by a group
 ///     operations    operationId                   a registration under way or lately ended, JSON
 ///     running       registrationId                operationId of the registration under way
+///     endings       time NUL operationId          nothing: which operation ended when; milliseconds as 16 hex digits
 ///     spreads       candidates NUL host           how many devices a hub has of those spread over the same candidates, JSON
 ///     hubs          name                          linked hub, JSON
 ///     certificates  name                          CA certificate, JSON
 package enum Table: Int, CaseIterable, Sendable {
     case meta, devices, modules, twins, policies, authorities, sessions, facts, quotas, messages, expiries, feedback
     case jobs, outcomes, transfers, configurations, uploads, fileNotices, notices, changes
-    case enrollments, groups, registrations, members, operations, running, spreads, hubs, certificates
+    case enrollments, groups, registrations, members, operations, running, endings, spreads, hubs, certificates
 
     /// The table's name in the file.
     var name: String {
@@ -67,6 +68,7 @@ package enum Table: Int, CaseIterable, Sendable {
         case .members: "members"
         case .operations: "operations"
         case .running: "running"
+        case .endings: "endings"
         case .spreads: "spreads"
         case .hubs: "hubs"
         case .certificates: "certificates"
@@ -74,7 +76,7 @@ package enum Table: Int, CaseIterable, Sendable {
     }
 
     private static let ofProvisioning: [Table] = [
-        .enrollments, .groups, .registrations, .members, .operations, .running, .spreads, .hubs, .certificates,
+        .enrollments, .groups, .registrations, .members, .operations, .running, .endings, .spreads, .hubs, .certificates,
     ]
 
     /// The tables of an environment.

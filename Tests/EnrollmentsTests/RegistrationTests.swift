@@ -271,7 +271,7 @@ extension RegistrationTests {
         let again = try service.enrollments.perform(.finish(operation: first.id, .failed(code: 500001, message: "late"))).operation
         #expect(again?.state?["status"] == "assigned")
         #expect(try service.enrollments.runningOperations().isEmpty)
-        try service.enrollments.perform(.sweep(before: .now))
+        try service.enrollments.perform(.sweep(before: Timestamp(seconds: Timestamp.now.seconds + 10)))
         #expect(try service.enrollments.operation(first.id, of: "d") == nil)
     }
 
