@@ -15,15 +15,17 @@ enum ModuleCommand {
     }
 
     private static let create = Command(
-        name: "create", summary: "creates a module and prints its connection string", options: [ConnectionStrings.hostname],
+        name: "create", summary: "creates a module and prints its connection string",
+        options: Attestation.options + [ConnectionStrings.hostname],
         operands: names, run: runCreate)
 
     @Sendable private static func runCreate(_ arguments: Arguments) throws(Failure) {
         let name = try name(arguments)
+        let authentication = try Attestation.authentication(arguments)
         let hub = try Administration.find(arguments)
         let host = try hub.hubHost(arguments)
         let members: JSONValue = [
-            "deviceId": .string(name.deviceID), "moduleId": .string(name.moduleID ?? ""), "authentication": ["type": "sas"],
+            "deviceId": .string(name.deviceID), "moduleId": .string(name.moduleID ?? ""), "authentication": authentication,
         ]
         var document = try hub.put(name, members)
         let text = try ConnectionStrings.of(name, document, host: host)

@@ -319,6 +319,10 @@ def test_the_command_line_goes_the_whole_way(new_hub, iotstream, tmp_path):
     for way in WAYS.values():
         assert way(hub, "press-17", made)
     shown = run([iotstream, "cert", "thumbprint", place / "press-17.cert.pem"], check=0).stdout.strip()
+    text = hub.admin("module", "create", "press-17", "pump", "--auth", "thumbprint", "--primary-thumbprint", shown, *over_rest).stdout
+    assert text.strip().endswith(";DeviceId=press-17;ModuleId=pump;x509=true")
+    assert attestation.over_mqtt(hub, "press-17/pump", made)
+    hub.admin("module", "create", "press-17", "fan", "--auth", "ca", "--primary-thumbprint", shown, check=64)
     hub.admin("device", "create", "press-18", "--auth", "thumbprint", "--primary-thumbprint", shown)
     assert attestation.over_websocket(hub, "press-18", made)
     assert hub.admin("authority", "delete", "plant", "--yes").stdout == ""
