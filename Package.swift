@@ -19,9 +19,12 @@ let small: [LinkerSetting] = [
     ])
 ]
 
+/// Commands and rules that run once for a person's word, not for each byte or message: small before fast.
+let brief: [SwiftSetting] = lean + [.unsafeFlags(["-Osize"], .when(configuration: .release))]
+
 /// A room of the house: a module, and the rooms below it that it may know.
-func room(_ name: String, knows below: [String]) -> Target {
-    .target(name: name, dependencies: below.map { .byName(name: $0) }, swiftSettings: lean)
+func room(_ name: String, knows below: [String], isBrief: Bool = false) -> Target {
+    .target(name: name, dependencies: below.map { .byName(name: $0) }, swiftSettings: isBrief ? brief : lean)
 }
 
 /// The tests of one room.
@@ -82,13 +85,13 @@ let package = Package(
         room("Telemetry", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
         room("Query", knows: ["Wire", "Bytes"]),
         room("Registry", knows: ["Query", "Store", "TLS", "Wire", "Bytes"]),
-        room("Enrollments", knows: ["Query", "Store", "TLS", "Wire", "Bytes"]),
+        room("Enrollments", knows: ["Query", "Store", "TLS", "Wire", "Bytes"], isBrief: true),
         room("Streams", knows: ["Wire", "Bytes"]),
         room("Blobs", knows: ["CLinux", "COpenSSL", "Wire", "LinuxIO", "Bytes"]),
         room("Relay", knows: ["CLinux", "Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Dialing", knows: ["Connections", "Wire", "TLS", "LinuxIO", "Bytes"]),
         room("Trust", knows: ["TLS", "Wire", "LinuxIO", "Bytes"]),
-        room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"]),
+        room("Console", knows: ["CLinux", "Wire", "LinuxIO", "Bytes"], isBrief: true),
         room("Audit", knows: ["CLinux", "Console", "Wire", "LinuxIO", "Bytes"]),
 
         room("Serving", knows: ["Audit", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
@@ -101,10 +104,11 @@ let package = Package(
             ]),
         room(
             "Provisioning",
-            knows: ["Serving", "Enrollments", "Audit", "Dialing", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+            knows: ["Serving", "Enrollments", "Audit", "Dialing", "Store", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"],
+            isBrief: true),
         room("Agent", knows: ["CLinux", "Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
-        room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"]),
+        room("Proxy", knows: ["Relay", "Trust", "Dialing", "Connections", "Console", "Wire", "TLS", "LinuxIO", "Bytes"], isBrief: true),
+        room("Certificates", knows: ["Console", "Wire", "TLS", "LinuxIO", "Bytes"], isBrief: true),
         .executableTarget(
             name: "iotstream",
             dependencies: [
@@ -113,7 +117,7 @@ let package = Package(
                 "Console", "Wire", "TLS", "LinuxIO",
                 "Bytes",
             ],
-            swiftSettings: lean,
+            swiftSettings: brief,
             linkerSettings: small),
 
         tests(of: "Bytes"),
