@@ -50,6 +50,7 @@ let fuzzers: [Target] = [
     fuzzer("websocket", in: "WebSocket"),
     fuzzer("mqtt", in: "MQTT"),
     fuzzer("sas", in: "SAS"),
+    fuzzer("provisioning", in: "Provisioning"),
     fuzzer("connection-string", in: "ConnectionString"),
     fuzzer("config", in: "Configuration"),
     fuzzer("json", in: "JSON"),

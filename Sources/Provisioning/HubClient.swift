@@ -62,7 +62,12 @@ final class HubClient {
             exchange.send(request, answerWithinMilliseconds: 20_000, on: reactor) { [self] result, reactor in
                 underWay -= 1
                 switch result {
-                case .failure(let error): first.then(.silence(error.description), reactor)
+                case .failure(let error):
+                    first.then(.silence(error.description), reactor)
+                    // It is not there: those that wait need not find that out one by one.
+                    let others = waiting[next...]
+                    (waiting, next) = ([], 0)
+                    for other in others { other.then(.silence(error.description), reactor) }
                 case .success(let answer):
                     let json = answer.body.isEmpty ? JSONValue.null : (try? JSONValue.parse(answer.body)) ?? .null
                     first.then(.answer(answer.status, json), reactor)

@@ -39,7 +39,7 @@ final class RegistrationDesk: Sendable {
     /// Leaves everything as it is on the disk, where the next start finds it.
     func finish() {
         mailbox.send { reactor in
-            reactor.resident = nil
+            (reactor.resident as? RegistrationBench)?.isClosing = true
             reactor.stop()
         }
         thread.withLock { $0.take() }?.join()
@@ -49,6 +49,8 @@ final class RegistrationDesk: Sendable {
 /// What the desk's reactor has.
 final class RegistrationBench {
     unowned let core: ProvisioningCore
+    /// What breaks off now is not a hub's fault.
+    var isClosing = false
     private var works: [String: RegistrationWork] = [:]
     private var hubs: [String: (connection: ConnectionString, client: HubClient)] = [:]
     private var access: (hubs: (path: String?, made: HubAccess)?, webhooks: (path: String?, made: HubAccess)?)

@@ -36,7 +36,7 @@ final class RegistrationWork {
     /// Goes on with what the operation needs next.
     func proceed(on reactor: Reactor) {
         if let call = operation.webhook { return askWebhook(call, on: reactor) }
-        guard let plan = operation.plan, !operation.hasEnded else { return bench.forget(id) }
+        guard let plan = operation.plan, !operation.hasEnded else { return end(on: reactor) }
         switch plan.work {
         case .create: insert(plan, Self.twin(of: plan), then: .finish, on: reactor)
         case .keep: renew(plan, then: .finish, on: reactor)
@@ -211,8 +211,9 @@ final class RegistrationWork {
     }
 
     private func later(_ reason: String, on reactor: Reactor) {
+        guard !bench.isClosing else { return }
         guard reactor.now < deadline else { return finish(.failed(code: 503210, message: "The hub could not be reached: \(reason)")) }
-        Log.info("hub-silent", ["registration": operation.registrationID, "reason": reason])
+        if pause == Self.shortestPause { Log.info("hub-silent", ["registration": operation.registrationID, "reason": reason]) }
         retry(on: reactor)
     }
 
@@ -244,16 +245,20 @@ final class RegistrationWork {
     private func written(_ result: Result<EnrollmentOutcome, EnrollmentError>, on reactor: Reactor) {
         switch result {
         case .success(let outcome):
-            guard let operation = outcome.operation else { return bench.forget(id) }
+            guard let operation = outcome.operation else { return end(on: reactor) }
             self.operation = operation
             guard operation.hasEnded else { return proceed(on: reactor) }
             note()
-            if let timer { reactor.remove(timer) }
-            bench.forget(id)
+            end(on: reactor)
         case .failure(let error):
             Log.error("registration-unwritten", ["registration": operation.registrationID, "reason": error.message])
-            if case .store = error { retry(on: reactor) } else { bench.forget(id) }
+            if case .store = error { retry(on: reactor) } else { end(on: reactor) }
         }
+    }
+
+    private func end(on reactor: Reactor) {
+        if let timer { reactor.remove(timer) }
+        bench.forget(id)
     }
 
     private func note() {
