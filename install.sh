@@ -15,6 +15,7 @@ readonly test_packages=(
 readonly test_wheels=(
     pytest==8.3.4 pytest-timeout==2.3.1 azure-iot-device==2.14.0 azure-iot-hub==2.7.0 six==1.17.0 'paho-mqtt>=1.6.1,<2'
     websocket-client==1.8.0 pyftpdlib==2.2.0 azure-storage-blob==12.31.1
+    azure-iothub-provisioningserviceclient==1.2.0
 )
 # The programs that the benchmarks compare with, and what compiles the benchmarks' own tools.
 readonly bench_packages=(haproxy nginx libnginx-mod-stream stunnel4 openssh-client openssh-server mosquitto python3 gcc libc6-dev libssl-dev)
