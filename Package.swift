@@ -134,7 +134,7 @@ let package = Package(
         .target(
             name: "ServerDouble", dependencies: ["Connections", "TLS", "LinuxIO", "Bytes"], path: "Tests/Support/ServerDouble",
             swiftSettings: strict),
-        tests(of: "Dialing", with: ["ServerDouble", "Connections", "Wire", "LinuxIO"]),
+        tests(of: "Dialing", with: ["ServerDouble", "Connections", "Wire", "TLS", "LinuxIO"]),
         tests(of: "Agent", with: ["ServerDouble", "Dialing", "Connections", "Wire", "LinuxIO"]),
         tests(of: "Proxy", with: ["ServerDouble", "Relay", "Dialing", "Connections", "Console", "Wire", "LinuxIO"]),
         tests(of: "Trust", with: ["TLS", "LinuxIO", "Wire"]),

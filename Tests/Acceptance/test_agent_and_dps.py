@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from harness import rest
-from harness.dps import SCOPE, Dps, derived, primary
+from harness.dps import SCOPE, Dps, Within, derived, primary
 from harness.hub import Hub
 from harness.middlebox import Tunnel
 from harness.process import Process, run
@@ -157,3 +157,16 @@ def papers_of_a_hub(world, tmp_path):
         run([world.binary, "cert", *words, "--dir", folder], check=0)
     world.test.admin("authority", "add", "fleet", folder / "root.ca.cert.pem", "--verified")
     return folder
+
+
+def test_one_machine_is_hub_and_service(iotstream, certificates, keep, tmp_path):
+    file = tmp_path / "dps.conf"
+    file.write_text(f"id-scope {SCOPE}\nhub-ca {certificates.root}\nhostname 127.0.0.1\n")
+    hub = keep(Hub(iotstream, certificates, options=["--with-dps", "--dps-config", file]))
+    dps = Within(hub, "127.0.0.1")
+    dps.link(hub)
+    proof = secret(tmp_path / "key", primary(dps.enroll("press-11")))
+    agent = keep(Process([
+        iotstream, "agent", "--provision", f"localhost:{hub.https}", "--hub-port", str(hub.https), "--id-scope", SCOPE, "--registration-id",
+        "press-11", "--ca", certificates.root, "--state", tmp_path / "state", "--allow", "22", *proof]))
+    assert ready(agent, "press-11") == f"localhost:{hub.https}"

@@ -232,6 +232,17 @@ def test_a_damaged_assignment_is_no_assignment(new_hub, service, provisioned, da
     assert json.loads(provisioned.file.read_text())["assignedHub"] == place(hub)
 
 
+def test_an_assignment_that_cannot_be_kept_serves_all_the_same(new_hub, service, provisioned):
+    hub = new_hub()
+    service.hub = place(hub)
+    provisioned.admit(hub)
+    provisioned.file.mkdir(parents=True)
+    agent = provisioned.start("--allow", "22")
+    agent.wait_line("event=assignment-not-kept file=.*assignment.json reason=")
+    assert ready(agent) == place(hub)
+    assert list(provisioned.state.glob("*.new")) == []
+
+
 def test_mistakes_are_one_line(iotstream, certificates, tmp_path, provisioned, service):
     def refuses(code, *words):
         result = run(words, check=code)
