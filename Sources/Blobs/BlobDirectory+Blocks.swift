@@ -21,7 +21,7 @@ extension BlobDirectory {
 
     /// Makes a file of blocks, and drops the others that were put for it. Waits for the disk, as long as it takes to copy them.
     package func assemble(
-        _ list: BlockList, as name: BlobName, conditions: BlobConditions, within limits: BlobLimits
+        _ list: BlockList, as name: BlobName, conditions: BlobConditions, fields: BlobFields = BlobFields(), within limits: BlobLimits
     ) throws(BlobError) -> BlobProperties {
         guard ledger.isCounted else { throw .notReady }
         let existing = try properties(of: name)
@@ -36,6 +36,7 @@ extension BlobDirectory {
         let file = try Self.create(path)
         do throws(BlobError) {
             try copy(sources, from: existing == nil ? nil : self.file(name), to: file)
+            try fields.keep(with: file)
             let properties = try Self.sync(file)
             guard properties.size == size else { throw .noSuchBlock }
             let blocks = zip(list.entries, sources).map { (id: $0.id, size: $1.size) }

@@ -4,6 +4,7 @@ import LinuxIO
 /// A file that is being read; it stays what it is when another takes its name.
 package final class BlobReading: Sendable {
     package let properties: BlobProperties
+    package let fields: BlobFields
     private let file: OwnedDescriptor
 
     /// Waits for the disk.
@@ -18,6 +19,7 @@ package final class BlobReading: Sendable {
         guard fstat(raw, &status) == 0 else { throw BlobError(SystemError("fstat")) }
         guard status.st_mode & S_IFMT == S_IFREG else { throw .notFound }
         properties = BlobProperties(status)
+        fields = BlobFields(of: file)
         self.file = file
     }
 

@@ -9,7 +9,7 @@ import Wire
 package final class BlobWriting: Sendable {
     package enum Target: Sendable {
         /// The whole file at once.
-        case file(BlobConditions)
+        case file(BlobConditions, BlobFields = BlobFields())
         /// A block of it.
         case block(BlockID)
     }
@@ -63,9 +63,10 @@ package final class BlobWriting: Sendable {
         try state.withLock { state throws(BlobError) in
             try begin(&state)
             try state.digest.check()
+            if case .file(_, let fields) = target { try Self.keep(fields, with: state.file) }
             let properties = try Self.sync(state.file)
             switch target {
-            case .file(let conditions):
+            case .file(let conditions, _):
                 try directory.place(
                     state.path, as: name, size: state.written, reserved: state.reserved, conditions: conditions, limits: limits)
             case .block(let id): try directory.place(state.path, asBlock: id, of: name, size: state.written, reserved: state.reserved)
@@ -98,7 +99,7 @@ package final class BlobWriting: Sendable {
             guard announced <= limits.fileBytes else { throw .fileTooLarge(limit: limits.fileBytes) }
             try reserve(BlobLedger.charge(announced), &state)
         }
-        if case .file(let conditions) = target { try conditions.checkWriting(over: try directory.properties(of: name)) }
+        if case .file(let conditions, _) = target { try conditions.checkWriting(over: try directory.properties(of: name)) }
         let path = "\(directory.partial)/\(Hex.encode([UInt8].random(count: 16)))"
         state.file = try BlobDirectory.create(path)
         state.path = path
@@ -116,6 +117,13 @@ package final class BlobWriting: Sendable {
     private static func write(_ bytes: [UInt8], to file: borrowing OwnedDescriptor?) throws(BlobError) {
         switch file {
         case .some(let file): do { try Files.writeAll(bytes, to: file) } catch { throw BlobError(error) }
+        case .none: throw .notFound
+        }
+    }
+
+    private static func keep(_ fields: BlobFields, with file: borrowing OwnedDescriptor?) throws(BlobError) {
+        switch file {
+        case .some(let file): try fields.keep(with: file)
         case .none: throw .notFound
         }
     }

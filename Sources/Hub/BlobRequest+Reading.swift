@@ -60,8 +60,11 @@ extension BlobRequest {
     private static func answer(status: Int, with part: BlobPart) -> HTTPAnswer {
         var answer = HTTPAnswer(status: status)
         BlobAnswer.describe(part.file.properties, in: &answer.headers)
+        let fields = part.file.fields.headers
+        if fields["Content-Type"] == nil { answer.headers.add("Content-Type", "application/octet-stream") }
+        for field in fields.fields { answer.headers.add(field.name, field.value) }
         for (name, value) in [
-            ("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes"), ("x-ms-blob-type", "BlockBlob"),
+            ("Accept-Ranges", "bytes"), ("x-ms-blob-type", "BlockBlob"),
             ("x-ms-server-encrypted", "false"), ("x-ms-lease-status", "unlocked"), ("x-ms-lease-state", "available"),
         ] { answer.headers.add(name, value) }
         answer.part = part

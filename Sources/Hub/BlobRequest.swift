@@ -99,7 +99,7 @@ struct BlobRequest {
             throw refusal(400, "MissingRequiredHeader", "x-ms-blob-type is missing.")
         }
         guard type == "BlockBlob" else { throw refusal(400, "InvalidHeaderValue", "x-ms-blob-type is BlockBlob and nothing else.") }
-        return try reception(.file(BlobConditions(head.headers)), of: name, place)
+        return try reception(.file(BlobConditions(head.headers), try fields(isWhole: true)), of: name, place)
     }
 
     private func putBlock(_ items: [(name: String, value: String)], of name: BlobName, _ place: UploadPlace) throws(Refused) -> RequestBody
@@ -108,6 +108,13 @@ struct BlobRequest {
             throw refusal(400, "InvalidQueryParameterValue", "blockid is Base64 of 1 to 64 bytes.")
         }
         return try reception(.block(id), of: name, place)
+    }
+
+    private func fields(isWhole: Bool) throws(Refused) -> BlobFields {
+        guard let fields = BlobFields(head.headers, isWhole: isWhole) else {
+            throw refusal(400, "MetadataTooLarge", "Metadata and the like have at most \(BlobFields.longest) bytes.")
+        }
+        return fields
     }
 
     private func reception(_ target: BlobWriting.Target, of name: BlobName, _ place: UploadPlace) throws(Refused) -> RequestBody {
@@ -137,7 +144,7 @@ struct BlobRequest {
 
     private func putBlockList(of name: BlobName, _ place: UploadPlace) throws(Refused) -> RequestBody {
         let desk = core.uploads, limits = core.limits.uploads, head = self.head, connection = self.connection, reactor = self.reactor
-        let conditions = BlobConditions(head.headers), wanted = try digests()
+        let conditions = BlobConditions(head.headers), wanted = try digests(), fields = try fields(isWhole: false)
         return BlockListBody(limit: core.servingLimits.requestBytes, for: head) { [weak connection] bytes in
             guard let connection else { return nil }
             desk.run(for: connection, on: reactor) {
@@ -147,7 +154,7 @@ struct BlobRequest {
                     digest.update(bytes.span.bytes)
                     try digest.check()
                     guard let list = BlockList(xml: bytes) else { throw .noSuchBlock }
-                    let made = try desk.directory.assemble(list, as: name, conditions: conditions, within: limits)
+                    let made = try desk.directory.assemble(list, as: name, conditions: conditions, fields: fields, within: limits)
                     return BlobAnswer.created(made, echoing: head)
                 } catch {
                     return BlobAnswer.error(error)

@@ -296,6 +296,26 @@ def test_ranges_and_conditions(hub):
     assert nothing.ask("HEAD").header("x-ms-error-code") == "BlobNotFound"
 
 
+def test_type_and_metadata_come_back_with_the_file(hub):
+    link = begin(hub, hub.create())
+    said = {"x-ms-blob-content-type": "text/plain; charset=utf-8", "x-ms-blob-content-encoding": "identity", "x-ms-blob-content-language": "de",
+            "x-ms-blob-content-disposition": 'attachment; filename="a b.txt"', "x-ms-blob-cache-control": "no-store", "x-ms-meta-Site": "R43",
+            "x-ms-meta-empty": ""}
+    assert link.put(b"text", **said).status == 201
+    for answer in (link.get(), link.ask("HEAD"), link.get(Range="bytes=1-2")):
+        for name, value in (("Content-Type", "text/plain; charset=utf-8"), ("Content-Encoding", "identity"), ("Content-Language", "de"),
+                            ("Content-Disposition", 'attachment; filename="a b.txt"'), ("Cache-Control", "no-store"), ("x-ms-meta-site", "R43"),
+                            ("x-ms-meta-empty", "")):
+            assert answer.header(name) == value, (name, answer)
+    # The next one says nothing of itself, or says it in the request's own field.
+    assert link.put(b"bytes").status == 201
+    assert (link.get().header("Content-Type"), link.get().header("x-ms-meta-site")) == ("application/octet-stream", None)
+    assert link.put(b"{}", **{"Content-Type": "application/json"}).status == 201
+    assert link.get().header("Content-Type") == "application/json"
+    refused(link.put(b"x", **{"x-ms-meta-long": "x" * 3500}), 400, "MetadataTooLarge")
+    assert link.get().body == b"{}"
+
+
 def test_blocks(hub):
     link = begin(hub, hub.create())
     parts = [os.urandom(70_000 + number) for number in range(4)]

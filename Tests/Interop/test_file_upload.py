@@ -8,7 +8,7 @@ import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.iot.device import IoTHubDeviceClient, exceptions
-from azure.storage.blob import BlobBlock, BlobClient
+from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
 from harness.rest import path
 from harness.process import run
 
@@ -78,6 +78,18 @@ def test_large_ones_go_in_blocks(hub, dial, concurrency, validate):
         assert target.download_blob(offset=1_000_000, length=777).readall() == body[1_000_000:1_000_777]
         target.upload_blob(iter([body[:100_000], body[100_000:]]), overwrite=True, max_concurrency=concurrency)  # of unknown length
         assert hashlib.sha256(target.download_blob().readall()).digest() == hashlib.sha256(body).digest()
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["whole", "blocks"])
+def test_settings_and_metadata(hub, dial, size):
+    with blob(dial(hub.create()).get_storage_info_for_blob("described"), max_single_put_size=64 << 10, max_block_size=64 << 10) as target:
+        settings = ContentSettings(content_type="text/csv", content_language="en", cache_control="no-cache")
+        target.upload_blob(b"x" * size, content_settings=settings, metadata={"site": "R43", "shift": "2"})
+        got = target.get_blob_properties()
+        assert (got.content_settings.content_type, got.content_settings.content_language, got.content_settings.cache_control) == (
+            "text/csv", "en", "no-cache")
+        assert got.metadata == {"site": "R43", "shift": "2"} and got.size == size
+        assert target.download_blob().properties.content_settings.content_type == "text/csv"
 
 
 def test_small_ones_are_checked(hub, dial):

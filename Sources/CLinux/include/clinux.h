@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/xattr.h>
 
 int clx_epoll_add(int epoll, int fd, uint32_t events, uint64_t tag);
 int clx_epoll_mod(int epoll, int fd, uint32_t events, uint64_t tag);
