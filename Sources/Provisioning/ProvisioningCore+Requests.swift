@@ -45,8 +45,11 @@ extension ProvisioningCore: Neighbour {
             return true
         }
         let path = head.path.utf8.split(separator: UInt8(ascii: "/"), maxSplits: 2)
-        guard let first = path.first else { return false }
-        return Self.collections.contains(String(Substring(first))) || path.count > 1 && path[1].elementsEqual("registrations".utf8)
+        guard let first = path.first.map({ String(Substring($0)) }) else { return false }
+        if Self.collections.contains(first) { return true }
+        // A hub has paths of this form too, as a device may be called so; its first segments are words.
+        guard path.count == 3, path[1].elementsEqual("registrations".utf8) else { return false }
+        return first.utf8.contains(where: ASCII.isDigit) || first == (try? enrollments.settings().scope)
     }
 
     func owns(_ connect: MQTTConnect) -> Bool {

@@ -297,6 +297,31 @@ def test_an_enrolled_leaf(dps, authority, hubs):
         assert device.register().status == 401
 
 
+def test_a_disabled_group_of_a_lower_authority_blocks_although_a_higher_one_is_enabled(dps, authority):
+    def group(name, file, status):
+        dps.enroll_group(name, provisioningStatus=status, attestation={"type": "x509", "x509": {"signingCertificates": {
+            "primary": {"certificate": file.read_text()}}}})
+
+    dps.done("PUT", "certificates", "root", body={
+        "properties": {"certificate": base64.b64encode(authority.root.read_bytes()).decode(), "isVerified": True}}, headers={"If-Match": "*"})
+    group("all-lines", authority.root, "enabled")
+    settings = tls.context(dps.ca, *authority.device("lower-1"))
+    for status, expected in [("enabled", 202), ("disabled", 401)]:
+        group("x-line", authority.below, status)
+        with Registrant(dps, "lower-1", settings=settings) as device:
+            assert device.register().status == expected
+    dps.done("DELETE", "enrollmentGroups", "x-line")
+    with Registrant(dps, "lower-1", settings=settings) as device:
+        assert device.assigned()["x509"]["enrollmentGroupId"] == "all-lines"
+
+
+def test_silence_longer_than_the_keep_alive_ends_the_connection(dps):
+    enrollment = dps.enroll("still-1")
+    device = dps.device("still-1", primary(enrollment), keep_alive=1)
+    started = time.monotonic()
+    assert device.mqtt.ended() == [] and time.monotonic() - started > 1
+
+
 # --- HTTPS --------------------------------------------------------------------------------------------------------
 
 

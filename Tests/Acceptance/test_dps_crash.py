@@ -1,5 +1,6 @@
 """The provisioning service dies, or a hub of its, at every step of a registration: the device is registered, and once."""
 
+import signal
 import threading
 
 import pytest
@@ -34,6 +35,13 @@ def town(iotstream, certificates):
     made.remove()
 
 
+def anew(one):
+    """Starts what has ended, on other ports: somebody may have taken the old ones. The service knows hubs by their go-betweens."""
+    one.process.stop()
+    one.https = one.mqtts = 0
+    one.start()
+
+
 def registered(town, name, operation, key):
     """Waits, as a device does that has lost its connection, until its operation has ended."""
     with town.dps.device(name, key) as device:
@@ -54,10 +62,12 @@ def documents(town, name):
     return [answer.status for answer in found]
 
 
-@pytest.mark.parametrize("victim", ["service", "hub"])
+@pytest.mark.parametrize("victim", ["service", "stopped-service", "hub"])
 @pytest.mark.parametrize("phase", ["before", "after"])
 @pytest.mark.parametrize("step", [0, 1, 2, 3], ids=["create", "fetch", "insert", "delete"])
 def test_a_registration_outlives_a_crash(town, victim, phase, step):
+    if victim == "stopped-service" and step != 2:
+        pytest.skip("one step is enough for an end in good order")
     """Step 0 is of a first registration, the others are those of a move."""
     name = f"crash-{victim}-{phase}-{step}"
     shared = {"allocationPolicy": "static", "initialTwin": {"tags": {"stage": "test"}, "properties": {"desired": {"interval": 5}}}}
@@ -77,6 +87,8 @@ def test_a_registration_outlives_a_crash(town, victim, phase, step):
         has_happened.set()
         if victim == "service":
             town.dps.kill()
+        elif victim == "stopped-service":
+            town.dps.process.signal(signal.SIGTERM)
         else:
             town.hubs[index].process.kill()
         return False
@@ -86,13 +98,12 @@ def test_a_registration_outlives_a_crash(town, victim, phase, step):
         operation = begun(town, name, key)
         is_asked.set()
         assert has_happened.wait(20)
-        if victim == "service":
+        if victim != "hub":
             waiting.until(lambda: not town.dps.process.running(), 10, "the service's end")
-            town.dps.start()
+            anew(town.dps)
         else:
             waiting.until(lambda: not town.hubs[index].process.running(), 10, "the hub's end")
-            town.hubs[index].process.stop()
-            town.hubs[index].start()
+            anew(town.hubs[index])
         state = registered(town, name, operation, key)
     finally:
         town.ways[index].watch = lambda *_: True

@@ -54,6 +54,14 @@ def test_both_service_apis_and_https_devices(both):
     assert dps.rest("GET", "enrollmentGroups", "both").status == 200
 
 
+def test_a_device_that_is_called_like_a_path_of_the_service(both):
+    hub, dps = both
+    device = hub.create("registrations")
+    assert hub.rest("GET", rest.path("devices", "registrations", "modules")).json == []
+    assert hub.rest("GET", rest.path("twins", "registrations")).status == 200
+    device.login().close()
+
+
 def test_packets_in_pieces_and_strangers(both):
     hub, dps = both
     key = primary(dps.enroll("both-3"))

@@ -46,7 +46,7 @@ class Registrant:
     """A device's MQTT connection to the service."""
 
     def __init__(self, dps, registration, key=None, web=False, scope=SCOPE, token=None, client=None, user=None, clean=True, settings=None,
-                 target="/$iothub/websocket", protocol="mqtt", qos=1, subscribe=True):
+                 target="/$iothub/websocket", protocol="mqtt", qos=1, subscribe=True, keep_alive=60):
         self.dps, self.registration, self.qos = dps, registration, qos
         if web:
             self.mqtt = mqtt.Client.web((dps.address, dps.https), dps.ca, dps.name, target=target, protocol=protocol)
@@ -56,7 +56,7 @@ class Registrant:
             token = dps.token(registration, key, scope)
         user = user if user is not None else f"{scope}/registrations/{registration}/api-version={VERSION}&ClientVersion=py%2F2.14.0"
         self.code, self.session = self.mqtt.connect(
-            registration if client is None else client, user, token, clean=clean)
+            registration if client is None else client, user, token, clean=clean, keep_alive=keep_alive)
         self.rids = itertools.count(1)
         if self.code == 0 and subscribe:
             self.granted = self.mqtt.subscribe(ANSWERS, qos=qos)
