@@ -18,7 +18,7 @@ package enum EnrollmentCommand: Sendable {
     /// The certificate that was signed with the CA's key.
     case verifyCertificate(name: String, by: Certificate, IfMatch)
     case deleteCertificate(name: String, IfMatch)
-    /// `{"rights": …}`, with keys or without.
+    /// `{"rights": …}`, with keys or without; what is missing stays.
     case putPolicy(name: String, JSONValue)
     case deletePolicy(name: String)
     case setAllocation(AllocationPolicy)
@@ -83,9 +83,7 @@ extension Enrollments {
             return .certificate(try verify(name, proof, condition, in: transaction, now: now))
         case .deleteCertificate(let name, let condition): try deleteCertificate(name, condition, in: transaction)
         case .putPolicy(let name, let document):
-            let policy = try ServicePolicy(json: document, name: name)
-            try save(policy, in: transaction)
-            return .policy(policy)
+            return .policy(try put(name, document, in: transaction))
         case .deletePolicy(let name): try deletePolicy(name, in: transaction)
         case .setAllocation(let policy):
             guard policy != .custom else { throw .invalid("custom is for enrollments, not for the whole service") }

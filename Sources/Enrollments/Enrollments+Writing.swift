@@ -144,12 +144,26 @@ extension Enrollments {
         try remove(.certificates, name.lowercased(), "certificate", in: transaction)
     }
 
+    static func put(
+        _ name: String, _ document: JSONValue, in transaction: borrowing WriteTransaction
+    ) throws(EnrollmentError) -> ServicePolicy {
+        let existing = try find(.policies, name, in: transaction) { ServicePolicy(record: $0) }
+        let policy = try ServicePolicy(json: document, name: name, existing: existing)
+        if existing != nil, !policy.rights.contains(.serviceConfig) { try checkNotLast(name, in: transaction) }
+        try save(policy, in: transaction)
+        return policy
+    }
+
     /// Without a policy that may configure the service, nobody could administer it over the network any more.
-    static func deletePolicy(_ name: String, in transaction: borrowing WriteTransaction) throws(EnrollmentError) {
+    private static func checkNotLast(_ name: String, in transaction: borrowing WriteTransaction) throws(EnrollmentError) {
         let others = try all(.policies, in: transaction) { _, bytes in ServicePolicy(record: bytes) }.filter { $0.name != name }
         guard others.contains(where: { $0.rights.contains(.serviceConfig) }) else {
             throw .conflict("\(name) is the last policy with ServiceConfig")
         }
+    }
+
+    static func deletePolicy(_ name: String, in transaction: borrowing WriteTransaction) throws(EnrollmentError) {
+        try checkNotLast(name, in: transaction)
         try remove(.policies, name, "policy", in: transaction)
     }
 

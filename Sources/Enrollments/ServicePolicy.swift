@@ -56,17 +56,18 @@ package struct ServicePolicy: Sendable, Equatable {
         (self.primaryKey, self.secondaryKey) = (primary, secondary)
     }
 
-    /// Reads a document; keys that are missing are made.
-    init(json: JSONValue, name: String) throws(EnrollmentError) {
+    /// Reads a document; rights and keys that are missing are those of the policy in whose place it is put, else keys are made.
+    init(json: JSONValue, name: String, existing: ServicePolicy? = nil) throws(EnrollmentError) {
         guard Identifier.isValidPolicyName(name) else {
             throw .invalid("a policy's name has 1 to 64 letters, digits, hyphens, dots and underscores")
         }
         func key(_ member: String) throws(EnrollmentError) -> SymmetricKey? {
             try json.member(member, as: "Base64 of 16 to 64 bytes") { $0.string.flatMap { SymmetricKey(base64: $0) } }
         }
+        let (primary, secondary) = (try key("primaryKey"), try key("secondaryKey"))
         try self.init(
-            name: name, rights: try ServiceRights(parsing: try json.text("rights") ?? ""), primaryKey: try key("primaryKey"),
-            secondaryKey: try key("secondaryKey"))
+            name: name, rights: try ServiceRights(parsing: try json.text("rights") ?? existing?.rights.description ?? ""),
+            primaryKey: primary ?? existing?.primaryKey, secondaryKey: secondary ?? existing?.secondaryKey)
     }
 
     init?(record: RawSpan) {

@@ -171,7 +171,8 @@ struct EnrollmentCommands: Sendable {
         return keys
     }
 
-    private static func turn(_ keys: inout JSONValue, _ slot: KeySlot) throws(Failure) {
+    /// Makes a key of a document that has two anew, or changes their places.
+    static func turn(_ keys: inout JSONValue, _ slot: KeySlot) throws(Failure) {
         guard slot != .swap else {
             (keys["primaryKey"], keys["secondaryKey"]) = (keys["secondaryKey"], keys["primaryKey"])
             return

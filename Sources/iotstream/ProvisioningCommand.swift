@@ -1,5 +1,6 @@
 import Console
 import Enrollments
+import Registry
 import Wire
 
 /// `iotstream provisioning …`: the provisioning service itself.
@@ -58,7 +59,7 @@ enum ProvisioningCommand {
         name: "policy", summary: "says who may administer the service",
         subcommands: [
             Command(
-                name: "create", summary: "makes a policy, or gives one new keys and rights",
+                name: "create", summary: "makes a policy, or gives one other rights",
                 options: [
                     .value(
                         "rights", "RIGHTS",
@@ -68,6 +69,15 @@ enum ProvisioningCommand {
                     guard let rights = arguments.text("rights") else { throw .usage("--rights is missing") }
                     let path = ["policies", try arguments.required("NAME")]
                     let stored = try ProvisioningPlace.find(arguments).send("PUT", path, ["rights": .string(rights)])
+                    if arguments.wantsJSON { try Output.json(stored) }
+                }),
+            Command(
+                name: "rotate-key", summary: "makes a key of a policy anew", options: KeySlot.options, operands: [policyName],
+                run: { arguments throws(Failure) in
+                    let place = try ProvisioningPlace.find(arguments), path = ["policies", try arguments.required("NAME")]
+                    var policy = try place.send("GET", path)
+                    try EnrollmentCommands.turn(&policy, try KeySlot(arguments))
+                    let stored = try place.send("PUT", path, policy)
                     if arguments.wantsJSON { try Output.json(stored) }
                 }),
             Command(

@@ -195,6 +195,12 @@ def test_the_service_itself(place, dps):
     assert reader.json("enrollment", "list") == []
     reader.fails(77, "enrollment", "create", "x")
     reader.fails(77, "provisioning", "show")
+    place.ok("provisioning", "policy", "create", "reader", "--rights", "EnrollmentRead RegistrationStatusRead")
+    assert reader.json("enrollment", "list") == []
+    place.ok("provisioning", "policy", "rotate-key", "reader", "--secondary")
+    assert reader.json("enrollment", "list") == []
+    place.ok("provisioning", "policy", "rotate-key", "reader")
+    reader.fails(77, "enrollment", "list")
     place.ok("provisioning", "policy", "delete", "reader")
     reader.fails(77, "enrollment", "list")
     place.fails(1, "provisioning", "policy", "delete", "provisioningserviceowner")

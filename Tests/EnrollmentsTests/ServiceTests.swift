@@ -184,9 +184,18 @@ import Wire
         ] { #expect(status(method, path, reader) == 401, "\(method) \(path)") }
         let bare = ask(service, "GET", "/enrollments/d", nil, .token(hosts: ["dps.example"], now: 1_700_000_000))
         #expect(bare.status == 401 && bare.json["errorCode"]?.integer == 401002)
-        #expect(throws: EnrollmentError.conflict("provisioningserviceowner is the last policy with ServiceConfig")) {
-            try service.enrollments.perform(.deletePolicy(name: "provisioningserviceowner"))
+        let last = EnrollmentError.conflict("provisioningserviceowner is the last policy with ServiceConfig")
+        #expect(throws: last) { try service.enrollments.perform(.deletePolicy(name: "provisioningserviceowner")) }
+        #expect(throws: last) {
+            try service.enrollments.perform(.putPolicy(name: "provisioningserviceowner", ["rights": "EnrollmentRead"]))
         }
+        try service.enrollments.perform(.putPolicy(name: "reader", ["rights": "EnrollmentWrite"]))
+        let writer = try #require(try service.enrollments.policies().first { $0.name == "reader" })
+        #expect(writer.primaryKey == reader.primaryKey && writer.rights == [.enrollmentRead, .enrollmentWrite])
+        let other: JSONValue = ["secondaryKey": .string(Service.otherKey)]
+        try service.enrollments.perform(.putPolicy(name: "reader", other))
+        let turned = try #require(try service.enrollments.policies().first { $0.name == "reader" })
+        #expect(turned.secondaryKey.base64 == Service.otherKey && turned.rights == writer.rights && turned.primaryKey == reader.primaryKey)
     }
 
     @Test func connectionStringsOfLinkedHubsAreNeverShown() throws {
