@@ -65,6 +65,12 @@ def authority(iotstream):
         yield Authority()
 
 
+def verify(dps, authority):
+    """Uploads the root; its owner vouches for it."""
+    properties = {"certificate": base64.b64encode(authority.root.read_bytes()).decode(), "isVerified": True}
+    dps.done("PUT", "certificates", "root", body={"properties": properties}, headers={"If-Match": "*"})
+
+
 def on_hub(hub, device):
     answer = hub.rest("GET", rest.path("devices", device))
     return answer.json if answer.status == 200 else None
@@ -113,11 +119,13 @@ def test_the_request_id_comes_back_byte_for_byte(dps, rid):
         assert answer.status == 202 and answer.rid == rid
         assert device.finish(answer.json["operationId"]).status == 200
         # Its members may come in another order, too.
-        assert device.ask(f"$dps/registrations/GET/iotdps-get-operationstatus/?operationId={answer.json['operationId']}&$rid=RID").status == 200
+        fields = f"operationId={answer.json['operationId']}&$rid=RID"
+        assert device.ask(f"$dps/registrations/GET/iotdps-get-operationstatus/?{fields}").status == 200
 
 
 @pytest.mark.parametrize("body", [
-    b"", b" ", b"{}", b'{"payload": null, "registrationId": "body-1"}', b'{"registrationId":"BODY-1","payload":[1,"x"]}', b'{"payload":"x"}',
+    b"", b" ", b"{}", b'{"payload": null, "registrationId": "body-1"}', b'{"registrationId":"BODY-1","payload":[1,"x"]}',
+    b'{"payload":"x"}',
 ])
 def test_register_bodies_of_every_library_are_taken(dps, body):
     enrollment = dps.enroll("body-1")
@@ -260,8 +268,7 @@ def test_a_disabled_individual_blocks_a_member_of_a_group(dps):
 
 @pytest.mark.parametrize("shown", [("leaf",), ("leaf", "line"), ("leaf", "line", "root")])
 def test_a_chain_is_good_however_much_of_it_is_shown(dps, hubs, authority, shown):
-    dps.done("PUT", "certificates", "root", body={
-        "properties": {"certificate": base64.b64encode(authority.root.read_bytes()).decode(), "isVerified": True}}, headers={"If-Match": "*"})
+    verify(dps, authority)
     dps.enroll_group("x-line", attestation={"type": "x509", "x509": {"signingCertificates": {
         "primary": {"certificate": authority.below.read_text()}}}}, allocationPolicy="static", iotHubs=["localhost"])
     name = f"x-{len(shown)}"
@@ -270,7 +277,8 @@ def test_a_chain_is_good_however_much_of_it_is_shown(dps, hubs, authority, shown
         state = device.assigned()
     assert state["x509"]["enrollmentGroupId"] == "x-line" and state["x509"]["certificateInfo"]["subjectName"]
     document = on_hub(hubs[0], name)["authentication"]
-    leaf = run(["openssl", "x509", "-in", chain, "-noout", "-fingerprint", "-sha256"], check=0).stdout.split("=")[1].strip().replace(":", "")
+    printed = run(["openssl", "x509", "-in", chain, "-noout", "-fingerprint", "-sha256"], check=0).stdout
+    leaf = printed.split("=")[1].strip().replace(":", "")
     assert document["type"] == "selfSigned" and document["x509Thumbprint"]["primaryThumbprint"] == leaf
     # A new leaf is known to the hub once the device has registered again.
     chain, key = authority.device(name, shown=shown)
@@ -302,8 +310,7 @@ def test_a_disabled_group_of_a_lower_authority_blocks_although_a_higher_one_is_e
         dps.enroll_group(name, provisioningStatus=status, attestation={"type": "x509", "x509": {"signingCertificates": {
             "primary": {"certificate": file.read_text()}}}})
 
-    dps.done("PUT", "certificates", "root", body={
-        "properties": {"certificate": base64.b64encode(authority.root.read_bytes()).decode(), "isVerified": True}}, headers={"If-Match": "*"})
+    verify(dps, authority)
     group("all-lines", authority.root, "enabled")
     settings = tls.context(dps.ca, *authority.device("lower-1"))
     for status, expected in [("enabled", 202), ("disabled", 401)]:
@@ -331,7 +338,8 @@ def test_the_same_over_https(dps, hubs):
     base = f"/{SCOPE}/registrations/web-1"
     with dps.connect() as connection:
         def ask(method, path, body=None, **named):
-            return connection.exchange(method, f"{base}{path}?api-version=2021-06-01&forceRegistration=true", body=body, token=token, **named)
+            target = f"{base}{path}?api-version=2021-06-01&forceRegistration=true"
+            return connection.exchange(method, target, body=body, token=token, **named)
 
         never = ask("POST", "", {"registrationId": "web-1"})
         assert never.status == 404 and never.header("x-ms-error-code") == "404201"
@@ -355,7 +363,8 @@ def test_the_same_over_https(dps, hubs):
         assert ask("GET", "/register").status == 405 and ask("GET", "/other").status == 404
         assert connection.exchange("PUT", f"{base}/register", body={}, token=token).status == 400
         assert connection.exchange("PUT", f"{base}/register?api-version=2021-06-01", body=b"{").status in (400, 401)
-        refused = connection.exchange("PUT", f"{base}/register?api-version=2021-06-01", body={}, token=dps.token("web-1", VECTOR["primaryKey"]))
+        wrong = dps.token("web-1", VECTOR["primaryKey"])
+        refused = connection.exchange("PUT", f"{base}/register?api-version=2021-06-01", body={}, token=wrong)
         assert refused.status == 401 and refused.json["errorCode"] == 401002 and refused.header("x-ms-error-code") == "401002"
 
 

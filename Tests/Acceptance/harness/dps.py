@@ -108,7 +108,7 @@ class Registrant:
 
 
 class Service:
-    """What a provisioning service is asked for, whatever process it lives in: `binary`, `state`, `name`, `address`, `https`, `mqtts`, `ca`."""
+    """What a provisioning service is asked for, whatever process it lives in."""
 
     key = None
 
