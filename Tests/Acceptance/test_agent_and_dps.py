@@ -92,8 +92,10 @@ def test_from_test_to_production(world, tmp_path):
 
 def test_a_group_of_keys_and_a_service_that_dies_in_the_middle(world, tmp_path):
     group = world.dps.enroll_group("line-a", iotHubs=["localhost"])
+    key = run([world.binary, "enrollment-group", "derive-key", "line-a", "sensor-1", "--state", world.dps.state], check=0).stdout.strip()
+    assert key == derived(primary(group), "sensor-1")
     world.dps.process.signal(signal.SIGSTOP)
-    agent = world.agent(tmp_path, "sensor-1", secret(tmp_path / "key", derived(primary(group), "sensor-1")))
+    agent = world.agent(tmp_path, "sensor-1", secret(tmp_path / "key", key))
     agent.wait_line("event=registering")
     world.dps.restart()
     assert ready(agent, "sensor-1") == "localhost"
