@@ -36,7 +36,8 @@ struct Renewal {
             var pem = try about(path) { () throws(CertificateError) in try key.pem() }
             defer { CredentialFile.wipe(&pem) }
             files.append(try self.file(directory.layout.key(base), in: directory, pem))
-            report.keyPath = directory.keyPath(base)
+            let isBeside = directory.layout == .flat && path.hasSuffix(name)
+            report.keyPath = isBeside ? String(path.dropLast(name.count)) + directory.layout.key(base) : directory.keyPath(base)
         }
         if let base, access(directory.fullChainPath(base), F_OK) == 0 {
             let above = try (issuers ?? directory).intermediates(above: certificate)

@@ -649,7 +649,7 @@ def test_a_key_is_rolled_with_its_certificate(tool, algorithm):
     after = json.loads(tool.ok("renew", "certs/d.cert.pem", "--roll-key", "--json"))
     for member in ("subject", "issuer", "keyUsage", "extendedKeyUsage", "publicKey", "publicKeyBits"):
         assert after[member] == before[member]
-    assert after["key"] == "certs/d.key.pem" or after["key"].endswith("/certs/d.key.pem")
+    assert after["key"] == "certs/d.key.pem"
     assert open(tool.path("d.key.pem")).read() != key and stat.S_IMODE(os.stat(tool.path("d.key.pem")).st_mode) == 0o600
     chain = tool.path("d.full-chain.cert.pem")
     assert openssl_ok("x509", "-in", chain, "-noout", "-pubkey") == openssl_ok("pkey", "-in", tool.path("d.key.pem"), "-pubout")
