@@ -195,6 +195,10 @@ extension Enrollments {
         }
     }
 
+    /// Records that are looked at for one page, once there is something on it: a page must not take too long, and to some clients an
+    /// empty one is the last.
+    private static let mostLookedAt = 5000
+
     /// A page of enrollments that meet a query, in the order of their ids, and the key that the next page begins with.
     package func enrollments(
         _ kind: EnrollmentKind, matching query: Query? = nil, from start: String? = nil, top: Int = .max
@@ -202,13 +206,16 @@ extension Enrollments {
         try read { transaction throws(EnrollmentError) in
             var page: [Enrollment] = []
             var next: String?
+            var lookedAt = 0
             try stored { () throws(StoreError) in
                 try transaction.scan(kind.table, from: start) { key, bytes throws(StoreError) in
                     guard let enrollment = Enrollment(record: bytes, kind) else {
                         throw .damaged(path: "provisioning", reason: "a record of \(kind.table)")
                     }
-                    guard query?.matches(enrollment.json()) ?? true else { return true }
-                    guard page.count < top else {
+                    lookedAt += 1
+                    let isTired = lookedAt > Self.mostLookedAt && !page.isEmpty
+                    guard isTired || query?.matches(enrollment.json()) ?? true else { return true }
+                    guard page.count < top, !isTired else {
                         next = key.toString()
                         return false
                     }
