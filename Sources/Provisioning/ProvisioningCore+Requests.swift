@@ -136,36 +136,34 @@ private struct ProvisioningHTTPRequest {
         return answer
     }
 
-    /// The service API.
+    /// The service API, off the reactor: a query may read many records.
     private func service() -> HTTPAnswer? {
-        let turn = EnrollmentService(core.enrollments).serve(head, body: body, .token(hosts: core.names, now: Clock.unixSeconds))
-        let actor = turn.policy.map { "policy:\($0)" } ?? "", from = connection.peer?.description ?? ""
-        if let refusal = turn.refusal {
-            core.audit.record(
-                AuditEvent(
-                    .authentication, "service", .refused(refusal.code, refusal.words), actor: actor, from: from, protocol: "https"))
+        let core = self.core, head = self.head, body = self.body, from = connection.peer?.description ?? ""
+        let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
+        let send = { @Sendable (answer: ServiceAnswer) in
+            _ = mailbox.send { reactor in (reactor.source(token) as? HTTPConnection)?.answer(HTTPAnswer(answer), to: serial, on: reactor) }
         }
-        switch turn.step {
-        case .answer(let answer): return HTTPAnswer(answer)
-        case .commit(let command, let answer):
-            let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox, core = self.core
-            core.enrollments.submit(command, to: core.writer) { result in
-                let made: ServiceAnswer =
-                    switch result {
-                    case .success(let done): answer(done)
-                    case .failure(let error): ServiceAnswer(error)
+        core.server.files.submit {
+            let turn = EnrollmentService(core.enrollments).serve(head, body: body, .token(hosts: core.names, now: Clock.unixSeconds))
+            let actor = turn.policy.map { "policy:\($0)" } ?? ""
+            @Sendable func note(_ kind: AuditEvent.Kind, _ action: String, _ outcome: AuditEvent.Outcome, _ subject: String = "") {
+                core.audit.record(AuditEvent(kind, action, outcome, actor: actor, subject: subject, from: from, protocol: "https"))
+            }
+            if let refusal = turn.refusal { note(.authentication, "service", .refused(refusal.code, refusal.words)) }
+            switch turn.step {
+            case .answer(let answer): send(answer)
+            case .commit(let command, let answer):
+                core.enrollments.submit(command, to: core.writer) { result in
+                    for deed in command.deeds(result) {
+                        note(.enrollment, deed.action, deed.failure.map { .failed(String($0.code), $0.message) } ?? .ok, deed.subject)
                     }
-                for deed in command.deeds(result) {
-                    let outcome = deed.failure.map { AuditEvent.Outcome.failed(String($0.code), $0.message) } ?? .ok
-                    core.audit.record(
-                        AuditEvent(
-                            .enrollment, deed.action, outcome, actor: actor, subject: deed.subject, from: from, protocol: "https"))
-                }
-                mailbox.send { reactor in
-                    (reactor.source(token) as? HTTPConnection)?.answer(HTTPAnswer(made), to: serial, on: reactor)
+                    switch result {
+                    case .success(let done): send(answer(done))
+                    case .failure(let error): send(ServiceAnswer(error))
+                    }
                 }
             }
-            return nil
         }
+        return nil
     }
 }

@@ -3,6 +3,7 @@
 import base64
 import json
 import pathlib
+import signal
 import tempfile
 import time
 import urllib.parse
@@ -518,4 +519,33 @@ def test_too_many_registrations_are_told_to_come_again(iotstream, certificates, 
             seen.add(answer.status)
             if answer.status == 429:
                 assert answer.retry_after == 5 and answer.json["errorCode"] == 429001
-    assert seen == {202, 429}
+        assert seen == {202, 429}
+        # A reload takes the limit away, and connections stay.
+        with open(small.configuration, "w") as file:
+            file.write(f"hub-ca {small.ca}\n")
+        small.process.signal(signal.SIGHUP)
+        small.process.wait_line("reloaded")
+        assert [device.register().status for _ in range(5)] == [202] * 5
+        with open(f"{small.state}/run/dps.status") as file:
+            assert json.load(file)["idScope"] == SCOPE
+
+
+def test_bytes_that_mean_nothing_harm_nobody(dps):
+    enrollment = dps.enroll("calm-1")
+    name = f"{SCOPE}/registrations/calm-1/api-version=2019-03-31"
+    hello = mqtt.connect_packet("calm-1", name, dps.token("calm-1", primary(enrollment)))
+    topic = mqtt.text("$dps/registrations/PUT/iotdps-register/?$rid=1")
+    for said in [
+        b"\xff" * 64, b"\x10\xff\xff\xff\xff", hello[:-1] + b"\xff", hello + b"\x30\xff\xff\xff\x7f",
+        hello + mqtt.packet(mqtt.PUBLISH, topic + b"\0\0x", 2), hello + mqtt.packet(mqtt.PUBLISH, b"\xff\xff" + topic),
+        hello + mqtt.packet(mqtt.SUBSCRIBE, b"\0\1", 2), hello + mqtt.packet(mqtt.PUBREC, b"\0\1"), b"GET / HTTP/1.1\r\n\r\n",
+    ]:
+        client = mqtt.Client.tcp((dps.address, dps.mqtts), dps.ca)
+        client.send(said)
+        assert all(packet.kind in (mqtt.CONNACK, mqtt.PUBACK) for packet in client.ended()), said
+    for said in [b"\0" * 64] + [b"PUT /%s HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in (b"%zz/registrations/x/register", b"a/registrations/%ff")]:
+        with dps.connect() as connection:
+            connection.send(said)
+            assert connection.response().status in (400, 404, 411)
+    with dps.device("calm-1", primary(enrollment)) as device:
+        assert device.register(b"[" * 5000).status == 400 and device.register().status == 202
