@@ -56,7 +56,9 @@ package enum RegistrationAnswer: Equatable, Sendable {
         guard let device = state?["deviceId"]?.string, ClientIdentity(deviceID: device) != nil else {
             return .refused("the provisioning service assigned something that is no device id")
         }
-        return .assigned(hub: hub, deviceID: device)
+        // Our own service says where the hub's HTTPS is when that is not 443.
+        let port = hub.port ?? state?["assignedHubPort"]?.integer.flatMap { UInt16(exactly: $0) }.flatMap { $0 > 0 ? $0 : nil }
+        return .assigned(hub: HostPort(host: hub.host, port: port), deviceID: device)
     }
 
     private static func isOperation(_ text: String) -> Bool { (1...longestOperation).contains(text.utf8.count) && !text.utf8.contains(0) }

@@ -14,7 +14,7 @@ from harness.programs import Forward, Server, echo, receive_exactly
 
 
 class World:
-    """Two hubs, localhost and hub.test, a service that is linked with both, and a proxy by which a device reaches them at port 443."""
+    """Two hubs, localhost and hub.test, a service that is linked with both, and a proxy by which a device reaches them, the second at port 443."""
 
     def __init__(self, iotstream, certificates, keep):
         self.binary, self.certificates, self.keep = iotstream, certificates, keep
@@ -23,7 +23,7 @@ class World:
         self.dps = keep(Dps(iotstream, certificates))
         self.dps.link(self.test)
         self.dps.link(self.production, "127.0.0.1")
-        self.proxy = keep(Tunnel({"localhost:443": self.test.https, "hub.test:443": self.production.https}))
+        self.proxy = keep(Tunnel({f"localhost:{self.test.https}": self.test.https, "hub.test:443": self.production.https}))
         self.server = keep(Server(echo))
 
     def agent(self, directory, name, proof):
@@ -54,7 +54,7 @@ def secret(path, key):
 
 
 def ready(process, name, after=0, seconds=60):
-    return process.wait_line(rf"iotstream agent: ready {re.escape(name)} via (\S+)$", seconds, after)[1]
+    return process.wait_line(rf"iotstream agent: ready {re.escape(name)} via ([^\s:]+)(?::\d+)?$", seconds, after)[1]
 
 
 def test_from_test_to_production(world, tmp_path):
@@ -171,4 +171,16 @@ def test_one_machine_is_hub_and_service(iotstream, certificates, keep, tmp_path)
     agent = keep(Process([
         iotstream, "agent", "--provision", f"localhost:{hub.https}", "--hub-port", str(hub.https), "--id-scope", SCOPE, "--registration-id",
         "press-11", "--ca", certificates.root, "--state", tmp_path / "state", "--allow", "22", *proof]))
-    assert ready(agent, "press-11") == f"localhost:{hub.https}"
+    assert ready(agent, "press-11") == "localhost"
+
+
+def test_a_hub_with_a_port_of_its_own_is_found_without_a_proxy(iotstream, certificates, keep, tmp_path):
+    hub, dps = keep(Hub(iotstream, certificates, name="localhost")), keep(Dps(iotstream, certificates))
+    dps.link(hub)
+    proof = secret(tmp_path / "key", primary(dps.enroll("press-08")))
+    agent = keep(Process([
+        iotstream, "agent", "--provision", f"localhost:{dps.https}", "--id-scope", SCOPE, "--registration-id", "press-08", "--ca",
+        certificates.root, "--state", tmp_path / "state", "--allow", "22", *proof]))
+    assert ready(agent, "press-08") == "localhost"
+    document = dps.rest("GET", "registrations", "press-08").json
+    assert document["assignedHub"] == "localhost", "other devices are told a name without a port"
