@@ -75,13 +75,8 @@ extension Enrollments {
         switch (end, operation.plan) {
         case (.assigned(let migrated), let plan?):
             let record = try assign(operation, plan, migrated: plan.copied ?? migrated, in: transaction, now: now)
-            var state = record.json
-            // Ours: where the HTTPS of a hub is that is not on 443. One that we reach by another name has another port there, maybe.
-            let place = try find(.hubs, record.hub.lowercased(), in: transaction, { LinkedHub(record: $0) })?.connection.host
-            if let place, let port = place.port, ASCII.equalIgnoringCase(place.host, record.hub) {
-                state["assignedHubPort"] = .integer(Int64(port))
-            }
-            try close(&operation, state, in: transaction, now: now)
+            let hub = try find(.hubs, record.hub.lowercased(), in: transaction) { LinkedHub(record: $0) }
+            try close(&operation, record.told(at: hub), in: transaction, now: now)
         case (.assigned, nil): throw .invalid("the operation has no plan yet")
         case (.failed(let code, let message), let plan):
             if let plan { try countOut(plan, of: operation, in: transaction) }

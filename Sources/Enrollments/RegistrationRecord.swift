@@ -35,6 +35,17 @@ package struct RegistrationRecord: Sendable, Equatable {
         return json
     }
 
+    /// The member `registrationState` as the device is told it: with `assignedHubPort`, which is ours, where the hub's HTTPS is not on 443.
+    ///
+    /// - Parameter hub: the linked one of that name. One that we reach by another name may have another port there, so none is told.
+    package func told(at hub: LinkedHub?) -> JSONValue {
+        var json = json
+        if let place = hub?.connection.host, let port = place.port, ASCII.equalIgnoringCase(place.host, self.hub) {
+            json["assignedHubPort"] = .integer(Int64(port))
+        }
+        return json
+    }
+
     /// Base64 of the quoted guid, as documents and `If-Match` have it.
     package var writtenETag: String { Base64.encode("\"\(etag)\"".utf8) }
 

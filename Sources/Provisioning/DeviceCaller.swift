@@ -109,7 +109,7 @@ extension ProvisioningCore {
             guard let record = try enrollments.record(caller.registrationID) else {
                 throw .refused(code: 404201, "this device has never registered")
             }
-            return DeviceAnswer(200, record.json)
+            return DeviceAnswer(200, record.told(at: try enrollments.hub(record.hub)))
         } catch {
             return DeviceAnswer(error)
         }
