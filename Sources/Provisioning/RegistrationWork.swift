@@ -171,6 +171,7 @@ final class RegistrationWork {
             body: call.body.bytes())
         HubExchange(with: place, through: access, bodyLimit: 1 << 20, keeping: 0)
             .send(request, answerWithinMilliseconds: 5000, on: reactor) { [self] result, reactor in
+                guard !bench.isClosing else { return }
                 switch result {
                 case .success(let answer) where answer.status < 500 || hasFailedWebhook:
                     submit(.answer(operation: id, WebhookAnswer(status: answer.status, body: answer.body)))

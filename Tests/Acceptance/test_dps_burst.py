@@ -17,6 +17,12 @@ DEVICES = int(os.environ.get("IOTSTREAM_DEVICES", "300"))
 HANDSHAKES = 100
 
 
+def processor_seconds(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Member:
     """One device, as a library's state machine behaves."""
 
@@ -89,6 +95,9 @@ def test_a_fleet_registers_all_at_once(iotstream, certificates, keep):
     assert all(state["status"] == "assigned" for _, state, _ in results)
     counts = [sum(state["assignedHub"] == hub.name for _, state, _ in results) for hub in hubs]
     totals = [hub.rest("GET", rest.path("statistics", "devices")).json["totalDeviceCount"] for hub in hubs]
-    print(json.dumps({"devices": DEVICES, "seconds": round(seconds, 1), "hubs": counts, "throttled": sum(t for _, _, t in results)}))
+    spent = [round(processor_seconds(one.process), 1) for one in [dps, *hubs]]
+    print(json.dumps({
+        "devices": DEVICES, "seconds": round(seconds, 1), "hubs": counts, "throttled": sum(t for _, _, t in results),
+        "processor seconds of service and hubs": spent, "resident MB": dps.process.resident() >> 20}))
     assert totals == counts and sum(counts) == DEVICES
     assert abs(counts[0] - counts[1]) <= max(0.02 * DEVICES, 20)
