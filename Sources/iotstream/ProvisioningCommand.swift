@@ -98,8 +98,8 @@ enum ProvisioningCommand {
     private static let authority = Command(
         name: "authority", summary: "keeps the CA certificates that enrollment groups go by",
         details: """
-            A CA counts once its owner has shown that he has its key: `code` prints a code, `iotstream cert gen-verification` has it signed, \
-            and `verify` takes what came of it. Whoever has the state directory may vouch for it instead: `add --verified`.
+            A CA counts once somebody has shown to have its key: `code` prints a code, `iotstream cert gen-verification` has it signed, \
+            and `verify` takes what came of it. Whoever may administer the service may vouch for it instead: `add --verified`.
             """,
         subcommands: [
             Command(
