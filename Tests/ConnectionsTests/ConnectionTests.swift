@@ -41,6 +41,22 @@ private final class Echo: Connection {
     }
 }
 
+/// Takes a thousand bytes and pauses, again and again; says "done" after three million.
+private final class Sipper: Connection {
+    static let total = 3_000_000
+    private var seen = 0
+
+    override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
+        let used = min(bytes.byteCount, 1000)
+        seen += used
+        if seen == Self.total { channel.output.append("done".utf8Span.span.bytes) }
+        pause(on: reactor)
+        let token = self.token
+        reactor.mailbox.send { reactor in (reactor.source(token) as? Sipper)?.resume(on: reactor) }
+        return used
+    }
+}
+
 /// A blocking client, as plain as can be.
 private struct Client: ~Copyable {
     let socket: OwnedDescriptor
@@ -67,13 +83,19 @@ private struct Client: ~Copyable {
 @Suite struct ConnectionTests {
     /// Two reactors, a listener on the first, and what the test does meanwhile.
     private func withEcho(_ body: (UInt16) throws -> Void) throws {
+        try with({ Echo($0, movesTo: $1) }, body)
+    }
+
+    private func with(
+        _ make: @escaping @Sendable (consuming Channel, Mailbox) -> Connection, _ body: (UInt16) throws -> Void
+    ) throws {
         let (second, secondThread) = try Reactor.start { _ in }
         let port = Mutex<UInt16?>(nil)
         let (first, firstThread) = try Reactor.start { reactor in
             guard let address = SocketAddress(address: "127.0.0.1", port: 0), let socket = try? Listener.open(at: address),
                 let listener = try? Listener(
                     socket, on: reactor,
-                    accepted: { socket, _, reactor in Echo(Channel(Transport(socket)), movesTo: second).start(on: reactor) })
+                    accepted: { socket, _, reactor in make(Channel(Transport(socket)), second).start(on: reactor) })
             else { return }
             port.withLock { $0 = listener.address?.port }
         }
@@ -113,6 +135,14 @@ private struct Client: ~Copyable {
                 client.send(line)
                 #expect(client.receive(65536) == line)
             }
+        }
+    }
+
+    @Test func whoPausesInTheMiddleOfItsTurnIsNotReadFrom() throws {
+        try with({ channel, _ in Sipper(channel) }) { port in
+            let client = try Client(port: port)
+            client.send(String(repeating: "x", count: Sipper.total))
+            #expect(client.receive(4) == "done")
         }
     }
 

@@ -6,6 +6,7 @@ import time
 from . import brokers, ours, peers
 from .processes import resident
 from .subjects import Direct
+from .tools import Failure
 
 
 class Goal:
@@ -164,6 +165,8 @@ def answer_at_scale(what, part):
     """Milliseconds within which this part of the answers came."""
     def measure(subject, pace):
         times = subject.scale(pace)["milliseconds"][what]
+        if not times:
+            raise Failure("nothing was asked")
         return times[min(len(times) - 1, int(len(times) * part))]
     return measure
 
