@@ -9,7 +9,7 @@ import types
 import pytest
 from azure.iot.device import X509, IoTHubDeviceClient, ProvisioningDeviceClient, exceptions
 from harness import rest, waiting
-from harness.dps import SCOPE, Dps, derived, primary
+from harness.dps import SCOPE, Dps, Within, derived, primary
 from harness.hub import Hub
 from harness.process import run
 
@@ -24,7 +24,7 @@ def town(machine, iotstream):
     with tempfile.TemporaryDirectory(prefix="iotstream-certs.") as directory:
         folder = pathlib.Path(directory)
         run([iotstream, "cert", "gen-root", "--dir", folder], check=0)
-        run([iotstream, "cert", "gen-server", "dps.test", "test-hub.test", "prod-hub.test", "--dir", folder], check=0)
+        run([iotstream, "cert", "gen-server", "dps.test", "test-hub.test", "prod-hub.test", "one.test", "--dir", folder], check=0)
         certificates = types.SimpleNamespace(
             root=folder / "root.ca.cert.pem", chain=folder / "dps.test.full-chain.cert.pem", key=folder / "dps.test.key.pem")
         hubs = [
@@ -32,7 +32,7 @@ def town(machine, iotstream):
             Hub(iotstream, certificates, address="127.0.0.3", ports=PORTS, name="prod-hub.test"),
         ]
         dps = Dps(iotstream, certificates, hubs, address="127.0.0.4", ports=PORTS, name="dps.test")
-        yield types.SimpleNamespace(dps=dps, test=hubs[0], prod=hubs[1], folder=folder, binary=iotstream)
+        yield types.SimpleNamespace(dps=dps, test=hubs[0], prod=hubs[1], folder=folder, binary=iotstream, certificates=certificates)
         for one in [dps, *hubs]:
             assert one.process.running(), one.process.log
             one.remove()
@@ -47,13 +47,14 @@ def no_proxies(monkeypatch):
 class Software:
     """What runs on the device; it knows the service's name, the scope, its id, and its key or certificate. Never changed below."""
 
-    def __init__(self, town, registration, key=None, certificate=None, websockets=False):
+    def __init__(self, town, registration, key=None, certificate=None, websockets=False, host="dps.test"):
+        self.host = host
         self.town, self.registration, self.key, self.certificate = town, registration, key, certificate
         self.named = {"websockets": websockets, "server_verification_cert": town.dps.ca.read_text()}
         self.client = None
 
     def provision(self, payload=None):
-        first = ("dps.test", self.registration, SCOPE)
+        first = (self.host, self.registration, SCOPE)
         if self.key:
             client = ProvisioningDeviceClient.create_from_symmetric_key(*first, self.key, **self.named)
         else:
@@ -127,6 +128,20 @@ def test_a_wrong_key_is_told(town, websockets, keep):
     with pytest.raises(exceptions.ClientError) as raised:
         software.provision()
     assert "401" in str(raised.value.__cause__ or raised.value) or isinstance(raised.value, exceptions.CredentialError)
+
+
+@WAYS
+def test_a_hub_that_is_its_own_service(town, websockets, keep):
+    """Both on the same ports, under the same name."""
+    file = town.folder / "dps.conf"
+    file.write_text(f"id-scope {SCOPE}\nhub-ca {town.dps.ca}\n")
+    hub = keep(Hub(town.binary, town.certificates, address="127.0.0.5", ports=PORTS, name="one.test",
+                   options=["--with-dps", "--dps-config", file]))
+    service = Within(hub, "one.test")
+    service.link(hub)
+    software = keep(Software(town, "alone", primary(service.enroll("alone")), websockets=websockets, host="one.test"))
+    state, client = software.run()
+    assert state.assigned_hub == "one.test" and client.connected
 
 
 def enroll(town, name, hub, policy):
