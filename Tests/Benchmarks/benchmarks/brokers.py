@@ -16,7 +16,7 @@ from harness.rest import path
 
 from .ours import OwnHub
 from .peers import Peer, need
-from .processes import bound, family, resident
+from .processes import begin_peak, bound, family, peak, resident
 from .subjects import Subject
 from .tools import Failure
 
@@ -31,6 +31,36 @@ class Broker(Subject):
         return self.place.tools.devices(
             "--port", self.port, "--accounts", self.accounts(count), "--qos", qos, "--pids", ",".join(map(str, self.pids())),
             "--seconds", pace.seconds, "--warm-up", pace.warm_up, *options)
+
+    def storm(self, count):
+        """All devices lose their connections and come back at once: seconds until the last is back, and the most memory that takes,
+        divided by that of before."""
+        accounts = self.accounts(count)
+        self.publish_once()
+        words = [self.place.tools.path("devices"), "storm", "--port", self.port, "--accounts", accounts]
+        child = subprocess.Popen(list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=bound)
+        try:
+            if child.stdout.readline() != "ready\n":
+                raise Failure("the devices did not come in")
+            pids = self.pids()
+            begin_peak(pids)
+            steady = peak(pids)[1]
+            child.stdin.write("!")
+            child.stdin.flush()
+            seconds = child.stdout.readline()
+            if not seconds:
+                raise Failure("the devices did not come back")
+            return float(seconds), peak(pids)[0] / steady
+        finally:
+            child.stdin.close()
+            child.wait(30)
+
+    def shake(self, mode, pace, certificate=None):
+        """Handshakes and what they cost."""
+        shown = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
+        return self.place.tools.handshakes(
+            mode, "--port", self.port, "--pids", ",".join(map(str, self.pids())), "--seconds", pace.seconds, "--warm-up", pace.warm_up,
+            *shown)
 
     def weigh(self, count):
         """Kilobytes of memory for each device that is connected and silent."""
@@ -196,6 +226,7 @@ class HubBroker(Broker):
 
 class Mosquitto(Broker, Peer):
     name = "mosquitto"
+    more = ""
 
     def start(self):
         program, self.port = need("mosquitto"), free_ports()
@@ -207,7 +238,8 @@ max_inflight_messages 1000
 listener {self.port} 127.0.0.1
 certfile {self.place.cert}
 keyfile {self.place.key}
-user root
+cafile {self.place.certificates.root}
+{self.more}user root
 """)
         self.run(self.port, program, "-c", file)
 
@@ -215,3 +247,46 @@ user root
         made = pathlib.Path(self.place.directory) / f"anonymous-{count}"
         made.write_text("".join(f"load-{count}-{number}\tanybody\tanything\n" for number in range(count)))
         return made
+
+
+class MosquittoAsking(Mosquitto):
+    """With certificates of its clients, whose chain it judges."""
+
+    more = "require_certificate true\n"
+
+
+class HaproxyEdge(Peer):
+    """Ends TLS for HTTP, as it stands before most services."""
+
+    name = "haproxy"
+    more = ""
+
+    def start(self):
+        program, self.port = need("haproxy"), free_ports()
+        both = self.directory() / "both.pem"
+        both.write_text(pathlib.Path(self.place.cert).read_text() + pathlib.Path(self.place.key).read_text())
+        both.chmod(0o600)
+        file = self.directory() / "haproxy.cfg"
+        file.write_text(f"""global
+    maxconn 3000
+defaults
+    mode http
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+frontend edge
+    bind 127.0.0.1:{self.port} ssl crt {both} backlog 4096 {self.more.format(root=self.place.certificates.root)}
+    http-request return status 200
+""")
+        self.run(self.port, program, "-db", "-f", file)
+
+    shake = Broker.shake
+
+    def pids(self):
+        return family(*(one.pid for one in self.held))
+
+
+class HaproxyAsking(HaproxyEdge):
+    """With certificates of its clients, whose chain it judges."""
+
+    more = "verify optional ca-file {root}"

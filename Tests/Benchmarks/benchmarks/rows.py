@@ -153,6 +153,21 @@ def telemetry_cost(qos, devices):
     return measure
 
 
+def handshake_cost(mode, shows=False):
+    """Microseconds of processor time for a handshake of TLS 1.3."""
+    def measure(subject, pace):
+        got = subject.shake(mode, pace, subject.place.client if shows else None)
+        if got["reused"] not in (0, got["handshakes"]):
+            raise Failure(f"{got['reused']} of {got['handshakes']} sessions were resumed")
+        return got["cpu"] / got["handshakes"] * 1e6
+    return measure
+
+
+def storm(what):
+    """What it takes until all devices are back: seconds (0), or memory as a multiple of that before (1)."""
+    return lambda subject, pace: subject.storm(200 if pace.quick else 10_000)[what]
+
+
 def device_weight(subject, pace):
     return subject.weigh(200 if pace.quick else 10_000)
 
@@ -222,6 +237,18 @@ def rows():
         made.append(Row(
             f"telemetry-cost-{qos}", f"processor time for a message, {what}", "µs", both, telemetry_cost(qos, 100),
             [Goal(1 / factor, broker)]))
+    edge, asking = (brokers.HubBroker, brokers.Mosquitto, brokers.HaproxyEdge), (
+        brokers.HubBroker, brokers.MosquittoAsking, brokers.HaproxyAsking)
+    for name, what, subjects, measure in (
+            ("full", "full", edge, handshake_cost("full")), ("resumed", "resumed", edge, handshake_cost("resumed")),
+            ("certificate", "full, with a client's certificate", asking, handshake_cost("full", shows=True))):
+        made.append(Row(
+            f"handshake-{name}", f"processor time for a handshake of TLS 1.3, {what}", "µs", subjects, measure,
+            [Goal(1.0, broker), Goal(1.0, brokers.HaproxyEdge.name)]))
+    made += [
+        Row("storm-time", "until 10,000 devices that have lost their connections are back", "s", both, storm(0), [Bound(60)], once=True),
+        Row("storm-memory", "the most memory meanwhile, divided by that of before", "×", both, storm(1), [Bound(1.2)], once=True),
+    ]
     made.append(Row(
         "memory-device", "memory of an idle device over TLS", "kB", both, device_weight, [Bound(15)], once=True))
     crowd = "10,000 devices over TLS, a message at QoS 1 from each every 10 s"

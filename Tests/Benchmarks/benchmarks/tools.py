@@ -9,7 +9,8 @@ import tempfile
 from .processes import bound
 
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "tools"
-PROGRAMS = {"load": ("load.c", "ends.c", "weigh.c"), "pump": ("pump.c",), "delay": ("delay.c",), "devices": ("devices.c", "weigh.c")}
+PROGRAMS = {"load": ("load.c", "ends.c", "weigh.c"), "pump": ("pump.c",), "delay": ("delay.c",), "devices": ("devices.c", "weigh.c"),
+            "handshakes": ("handshakes.c", "weigh.c")}
 
 
 class Failure(RuntimeError):
@@ -37,11 +38,18 @@ class Tools:
 
     def devices(self, *arguments, seconds=300.0):
         """One measurement with devices that publish; what `devices` says, as a dictionary."""
-        words = [str(self.path("devices")), "publish", *map(str, arguments)]
+        return self._said("devices", "publish", arguments, seconds)
+
+    def handshakes(self, mode, *arguments, seconds=60.0):
+        """One measurement of handshakes; what `handshakes` says, as a dictionary."""
+        return self._said("handshakes", mode, arguments, seconds)
+
+    def _said(self, tool, mode, arguments, seconds):
+        words = [str(self.path(tool)), mode, *map(str, arguments)]
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, preexec_fn=bound, check=False)
         if done.returncode != 0:
-            raise Failure(done.stderr.strip() or f"devices: exit {done.returncode}")
+            raise Failure(done.stderr.strip() or f"{tool}: exit {done.returncode}")
         return json.loads(done.stdout)
 
     def load(self, mode, *arguments, descriptors=(), seconds=60.0):

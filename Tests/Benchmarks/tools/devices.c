@@ -4,6 +4,8 @@
  *
  * devices publish   each publishes as fast as it may, with a window of messages that the server has not dealt with, or every so often
  * devices idle      they connect, say "ready" on standard output, and stay until standard input ends
+ * devices storm     the same; for each byte on standard input all of them lose their connections and dial again at once, and a line says
+ *                   after how many seconds the last was let in again
  *
  * An account is a line of client id, user name and password between tabs. One line of JSON on standard output at the end. */
 #include "weigh.h"
@@ -235,6 +237,28 @@ static void read_accounts(const char *path) {
     fclose(file);
 }
 
+/* Every connection breaks, and every device comes back at once. */
+static double storm(void) {
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    for (int i = 0; i < count; i++) {
+        struct device *one = &devices[i];
+        setsockopt(one->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+        close(one->fd);
+        SSL_free(one->tls);
+        free(one->publish);
+        free(one->unsent);
+        *one = (struct device){.id = one->id, .user = one->user, .password = one->password};
+    }
+    up = asking = 0;
+    double began = now();
+    for (int next = 0; up < count;) {
+        for (int i = 0; i < 256 && next < count; i++) dial(&devices[next++]);
+        turn(next < count ? 0 : 1000);
+        if (now() - began > 300) die("%d of %d devices were let in again within five minutes", up, count);
+    }
+    return now() - began;
+}
+
 int main(int argc, char **argv) {
     static const struct option options[] = {
         {"port", required_argument, NULL, 'p'},    {"accounts", required_argument, NULL, 'a'}, {"qos", required_argument, NULL, 'q'},
@@ -257,7 +281,7 @@ int main(int argc, char **argv) {
         default: return 64;
         }
     }
-    if (count == 0 || (strcmp(mode, "publish") != 0 && strcmp(mode, "idle") != 0)) return 64;
+    if (count == 0 || (strcmp(mode, "publish") != 0 && strcmp(mode, "idle") != 0 && strcmp(mode, "storm") != 0)) return 64;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     settings = SSL_CTX_new(TLS_client_method());
     events_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -272,12 +296,18 @@ int main(int argc, char **argv) {
         if (now() - began > 120) die("%d of %d devices were let in within two minutes", up, count);
     }
     double connected = now() - began;
-    if (strcmp(mode, "idle") == 0) {
+    if (strcmp(mode, "publish") != 0) {
         printf("ready\n");
         fflush(stdout);
         for (char byte;;) {
             struct pollfd input = {.fd = 0, .events = POLLIN};
-            if (poll(&input, 1, 0) == 1 && read(0, &byte, 1) <= 0) break;
+            if (poll(&input, 1, 0) == 1) {
+                if (read(0, &byte, 1) <= 0) break;
+                if (strcmp(mode, "storm") == 0) {
+                    printf("%.3f\n", storm());
+                    fflush(stdout);
+                }
+            }
             turn(20);
         }
         return 0;
