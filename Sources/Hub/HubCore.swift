@@ -29,7 +29,9 @@ final class HubCore: Sendable {
     let allotments: Allotments
     let throttles: Throttles
     /// Hears of what is in no change log: identities that have reported properties, have come, or have gone. From any thread.
-    private let stirring = Mutex<(@Sendable (ClientIdentity) -> Void)?>(nil)
+    private let stirring = Mutex(Stirring())
+    /// A function that stands in a Mutex by itself is wrapped once more each time that it is taken out, and slower for ever.
+    private struct Stirring { var hear: (@Sendable (ClientIdentity) -> Void)? }
 
     init(
         server: ServerCore, neighbour: (any Neighbour)?, registry: Registry, writer: GroupWriter, telemetry: TelemetryLog,
@@ -50,8 +52,8 @@ final class HubCore: Sendable {
         throttles = Throttles(configuration.limits.throttles)
     }
 
-    func whenStirred(_ hear: @escaping @Sendable (ClientIdentity) -> Void) { stirring.withLock { $0 = hear } }
-    func stirred(_ name: ClientIdentity) { stirring.withLock { $0 }?(name) }
+    func whenStirred(_ hear: @escaping @Sendable (ClientIdentity) -> Void) { stirring.withLock { $0.hear = hear } }
+    func stirred(_ name: ClientIdentity) { stirring.withLock { $0.hear }?(name) }
 
     var limits: HubLimits { settings.withLock { $0.limits } }
     /// Ways of getting in that the configuration refuses.
