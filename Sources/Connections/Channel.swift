@@ -62,9 +62,14 @@ public struct Channel: ~Copyable, Sendable {
     /// Lives as long as the connection and moves with it: a place in a count, for one.
     package var companion: (any AnyObject & Sendable)?
 
-    package init(_ transport: consuming Transport, companion: (any AnyObject & Sendable)? = nil) {
+    /// What lets the handshake begin, and the place behind it until it is over.
+    private(set) var gate: HandshakeGate?
+    private var place: HandshakePlace?
+
+    package init(_ transport: consuming Transport, companion: (any AnyObject & Sendable)? = nil, gate: HandshakeGate? = nil) {
         self.transport = transport
         self.companion = companion
+        self.gate = gate
     }
 
     /// Reads and writes many TLS records at once from now on; for an established connection that carries a stream and will not leave TLS.
@@ -189,10 +194,24 @@ public struct Channel: ~Copyable, Sendable {
         return queuedBytes < Self.lowWater && exchange(&wasHigh, with: false)
     }
 
+    /// Whether the handshake waits for the client's first word, or for its place.
+    var isAwaiting: Bool { transport.isAwaiting }
+
+    /// Begins the handshake of a client that has spoken.
+    ///
+    /// - Parameter place: has to be given where there is a gate.
+    mutating func begin(_ place: HandshakePlace?) throws(TransportError) {
+        self.place = place
+        gate = nil
+        try transport.begin()
+    }
+
     /// Goes on with the handshake; true once it is over.
     mutating func establish() throws(TransportError) -> Bool {
         switch try transport.establish() {
-        case .bytes: return true
+        case .bytes:
+            place = nil
+            return true
         case .blocked(let onWrite):
             if onWrite { stalled = true } else { readable = false }
             return false

@@ -27,6 +27,8 @@ open class Connection: Source {
     /// Whether the owner wants nothing more, which the channel hears at the end of its turn: what comes next may be long.
     private(set) final var isPausing = false
     private var isOpened = false, isLingering = false
+    /// Waits for a place behind the gate.
+    private var isAtGate = false
     private var stalledAt: Int?  // bytes that waited, at the last look, for a peer that we are done with
     package private(set) final var hasEnded = false
     /// Whether a failure of the socket ends the connection at once even while it is paused, and with it what was not read yet.
@@ -242,6 +244,11 @@ open class Connection: Source {
     // The loop
 
     public final override func deadlinePassed(on reactor: Reactor) {
+        if isAtGate {
+            // It is not the peer that lets us wait.
+            if let openingMilliseconds { reactor.setDeadline(of: self, inMilliseconds: openingMilliseconds) }
+            return
+        }
         if isLingering || stalledAt != nil { abort(on: reactor) } else { expired(on: reactor) }
     }
 
@@ -250,7 +257,7 @@ open class Connection: Source {
         channel.note(readiness)
         do {
             if !isOpened {
-                guard try channel.establish() else {
+                guard try mayBegin(&channel, on: reactor), try channel.establish() else {
                     takeLate(&channel)
                     return settle(channel, on: reactor)
                 }
@@ -286,6 +293,39 @@ open class Connection: Source {
             return end(.refused("\(error)"), on: reactor)
         }
         if !hasEnded { settle(channel, on: reactor) }
+    }
+
+    /// Begins the handshake once the client has spoken and the gate has a place; false while it waits for that.
+    private func mayBegin(_ channel: inout Channel, on reactor: Reactor) throws(TransportError) -> Bool {
+        guard channel.isAwaiting else { return true }
+        guard !isAtGate, try channel.transport.hasSpoken() else { return false }
+        guard let gate = channel.gate else {
+            try channel.begin(nil)
+            return true
+        }
+        let token = self.token, mailbox = reactor.mailbox
+        let place = gate.enter { place in
+            mailbox.send { reactor in (reactor.source(token) as? Connection)?.enter(with: place, on: reactor) }
+        }
+        guard let place else {
+            isAtGate = true
+            return false
+        }
+        try channel.begin(place)
+        return true
+    }
+
+    /// Goes on with a handshake that has waited.
+    private func enter(with place: HandshakePlace, on reactor: Reactor) {
+        guard isAtGate, !hasEnded, var held = channel.take() else { return }
+        isAtGate = false
+        do throws(TransportError) { try held.begin(place) } catch {
+            channel = consume held
+            return end(.failed(error), on: reactor)
+        }
+        channel = consume held
+        if let openingMilliseconds { reactor.setDeadline(of: self, inMilliseconds: openingMilliseconds) }
+        reactor.revisit(self)
     }
 
     private func takeLate(_ channel: inout Channel) {

@@ -13,6 +13,8 @@ enum Transfer {
 package struct Transport: ~Copyable, Sendable {
     let socket: OwnedDescriptor
     private var session: TLSSession?
+    /// What the session is made of once the client has said something.
+    private var awaited: TLSContext?
     /// Whether many records are read and written at once.
     private(set) var carriesBulk = false
     private(set) var isEstablished: Bool
@@ -32,6 +34,36 @@ package struct Transport: ~Copyable, Sendable {
         session = try TLSSession(acceptingOn: socket.raw, context)
         self.socket = socket
         isEstablished = false
+    }
+
+    /// The server's end of a TLS connection, for which nothing is made before `begin`.
+    package init(awaiting socket: consuming OwnedDescriptor, _ context: TLSContext) {
+        peer = SocketAddress.peer(of: socket.raw)
+        self.socket = socket
+        session = nil
+        awaited = context
+        isEstablished = false
+    }
+
+    /// Whether `begin` is still to come.
+    var isAwaiting: Bool { awaited != nil }
+
+    /// Whether the client has said something.
+    func hasSpoken() throws(TransportError) -> Bool {
+        var byte: UInt8 = 0
+        while true {
+            let count = recv(socket.raw, &byte, 1, CInt(MSG_PEEK))
+            if count > 0 { return true }
+            if count == 0 { throw .tls(.cutInHandshake) }
+            if errno == EAGAIN { return false }
+            guard errno == EINTR else { throw .system(SystemError("recv")) }
+        }
+    }
+
+    /// Makes the session.
+    mutating func begin() throws(TransportError) {
+        guard let context = awaited.take() else { return }
+        do throws(TLSError) { session = try TLSSession(acceptingOn: socket.raw, context) } catch { throw .tls(error) }
     }
 
     /// The client's end of a TLS connection to `host`, whose certificate must name it.
@@ -87,7 +119,7 @@ package struct Transport: ~Copyable, Sendable {
         isEstablished = false
     }
 
-    package var isEncrypted: Bool { session != nil }
+    package var isEncrypted: Bool { session != nil || awaited != nil }
 
     /// Says close_notify and nothing after it; `.blocked` while the socket has no room for it. See `TLSSession.leave`.
     func leave() throws(TransportError) -> Transfer {

@@ -41,7 +41,9 @@ package final class Server {
     private let threads: [LinuxIO.Thread]
     private let sockets: (https: [Bound], mqtts: [Bound])
     private let httpsAddresses: [SocketAddress], mqttsAddresses: [SocketAddress]
-    private var timer: Timer?
+    private var timer: Timer?, gateTimer: Timer?
+    /// What all handshakes together take is a small part of what the connections take.
+    private let gate = HandshakeGate(most: 256)
     private var certificateStamps: [FileStamp?] = []
 
     /// Binds every address before anything is served; a failure leaves nothing running.
@@ -139,6 +141,11 @@ package final class Server {
             timer.set(inMilliseconds: 5000, on: reactor)
         }
         timer?.set(inMilliseconds: 5000, on: reactor)
+        gateTimer = Timer(on: reactor) { [gate] timer, reactor in
+            gate.look()
+            timer.set(inMilliseconds: 1000, on: reactor)
+        }
+        gateTimer?.set(inMilliseconds: 1000, on: reactor)
         writeStatus(of: role)
         core.audit.record(AuditEvent(.service, "started"))
         let https = httpsAddresses.map(\.description).joined(separator: ","),
@@ -150,11 +157,11 @@ package final class Server {
 
     /// Accepts on the main reactor and hands connections to the workers in turn.
     private func listen(_ socket: Bound, on reactor: Reactor, _ make: @escaping @Sendable (consuming Channel) -> Connection) throws {
-        let core = self.core
+        let core = self.core, gate = self.gate
         var next = 0
         _ = try Listener(OwnedDescriptor(adopting: socket.raw), on: reactor) { socket, _, _ in
-            guard let place = core.place(), let transport = try? Transport(accepting: socket, core.context) else { return }
-            let channel = Channel(transport, companion: place)
+            guard let place = core.place() else { return }
+            let channel = Channel(Transport(awaiting: socket, core.context), companion: place, gate: gate)
             next = (next + 1) % core.mailboxes.count
             core.mailboxes[next].adopt(channel) { channel, _ in make(channel) }
         }

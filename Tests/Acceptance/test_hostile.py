@@ -369,3 +369,16 @@ def test_the_end_in_the_middle_of_it(hub):
         assert leg.receive_close().code == 1001
         leg.close()
     client.close()
+
+
+def test_handshakes_that_do_not_go_on_hold_nobody_up_for_long(new_hub, keep):
+    hub = new_hub()
+    device = hub.create()
+    # Who says nothing has no place behind the gate; who begins and stops loses it.
+    silent = [keep(socket.create_connection((hub.address, hub.mqtts))) for _ in range(400)]
+    device.login().close()
+    begun = [keep(socket.create_connection((hub.address, hub.mqtts))) for _ in range(400)]
+    for one in begun:
+        one.sendall(b"\x16\x03\x01")
+    device.login().close()
+    assert all(one.fileno() >= 0 for one in silent)
