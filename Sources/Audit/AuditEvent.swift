@@ -130,6 +130,8 @@ extension AuditEvent {
     /// The event with every text cut to `longestText` and made printable, so that nobody can forge a line, move a cursor or fill the disk.
     package var bounded: AuditEvent {
         var event = self
+        event.service = Self.fit(service)
+        event.kind = Kind(rawValue: Self.fit(kind.rawValue))
         event.action = Self.fit(action)
         event.actor = Self.fit(actor)
         event.subject = Self.fit(subject)
