@@ -155,7 +155,7 @@ extension AuditEvent {
 
     static func fit(_ text: String) -> String {
         let shown = Printable.oneLine(text.utf8.count > longestText ? cut(text) : text)
-        return shown.utf8.count > longestText + 3 ? cut(shown) : shown
+        return shown.utf8.count > longestText ? cut(shown) : shown
     }
 
     /// As many whole characters as there is room for, and a sign that there were more.
@@ -164,7 +164,7 @@ extension AuditEvent {
         var bytes = 0
         for scalar in text.unicodeScalars {
             bytes += UTF8.width(scalar)
-            if bytes > longestText { break }
+            if bytes > longestText - 3 { break }
             result.append(scalar)
         }
         return String(result) + "…"
