@@ -34,7 +34,9 @@ def machine():
     if library.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     with tempfile.NamedTemporaryFile("w", prefix="iotstream-hosts.") as hosts:
-        hosts.write("127.0.0.1 localhost hub.test\n::1 localhost\n127.0.0.2 test-hub.test\n127.0.0.3 prod-hub.test\n127.0.0.4 dps.test\n127.0.0.5 one.test\n")
+        hosts.write("127.0.0.1 localhost hub.test\n::1 localhost\n")
+        for number, name in enumerate(["test-hub", "prod-hub", "dps", "one"], 2):
+            hosts.write(f"127.0.0.{number} {name}.test\n")
         hosts.flush()
         run(["mount", "--make-rprivate", "/"], check=0)
         run(["mount", "--bind", hosts.name, "/etc/hosts"], check=0)
