@@ -2,7 +2,8 @@
 /* Plays MQTT devices over TLS, as many as there are lines in a file of accounts, and says how fast their messages were taken and what the
  * server's processes paid for it.
  *
- * devices publish   each publishes as fast as it may, with a window of messages that the server has not dealt with, or every so often
+ * devices publish   each publishes as fast as it may, with a window of messages that the server has not dealt with, or every so often: then
+ *                   they say "ready" first, once all are connected
  * devices idle      they connect, say "ready" on standard output, and stay until standard input ends
  * devices storm     the same; for each byte on standard input all of them lose their connections and dial again at once, and a line says
  *                   after how many seconds the last was let in again
@@ -313,6 +314,10 @@ int main(int argc, char **argv) {
         return 0;
     }
 
+    if (interval > 0) {
+        printf("ready\n");
+        fflush(stdout);
+    }
     publishing = true;
     double start = now();
     for (int i = 0; i < count; i++) {
