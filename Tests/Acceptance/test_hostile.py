@@ -3,6 +3,7 @@
 import concurrent.futures
 import gc
 import os
+import pathlib
 import random
 import signal
 import socket
@@ -315,6 +316,7 @@ def test_a_handshake_has_its_time(new_hub, tmp_path):
     config = tmp_path / "hub.conf"
     config.write_text("handshake-seconds 1\nidle-seconds 2\n")
     hub = new_hub(options=["--config", config])
+    waiting.until(lambda: list(pathlib.Path(hub.state, "audit").glob("*.jsonl")), 10, "the audit log's first line")  # has a descriptor
     before = hub.process.descriptors()
     held = [plain(hub, port) for port in (hub.https, hub.mqtts) for _ in range(10)]
     held += [tls.connect((hub.address, port), hub.ca, "localhost") for port in (hub.https, hub.mqtts) for _ in range(3)]
