@@ -25,7 +25,7 @@ package struct EnrollmentName: Hashable, Sendable, CustomStringConvertible {
     package let key: String
 
     package init(_ kind: EnrollmentKind, _ id: String) throws(EnrollmentError) {
-        guard RegistrationID.isValid(id) else {
+        guard Identifier.isValidRegistrationID(id) else {
             throw .invalid("\(kind.idMember) has 1 to 128 letters, digits and - . _ :, and a letter, digit or - at its end")
         }
         self.kind = kind
@@ -36,17 +36,4 @@ package struct EnrollmentName: Hashable, Sendable, CustomStringConvertible {
     package static func == (one: Self, other: Self) -> Bool { one.kind == other.kind && one.key == other.key }
     package func hash(into hasher: inout Hasher) { hasher.combine(key) }
     package var description: String { id }
-}
-
-/// The rule for registration ids and ids of enrollment groups (dps 1).
-package enum RegistrationID {
-    package static func isValid(_ text: String) -> Bool {
-        let codes = Array(text.utf8)
-        guard (1...128).contains(codes.count), let last = codes.last, isLetterOrDigit(last) || last == UInt8(ascii: "-") else {
-            return false
-        }
-        return codes.allSatisfy { isLetterOrDigit($0) || "-._:".utf8.contains($0) }
-    }
-
-    private static func isLetterOrDigit(_ code: UInt8) -> Bool { ASCII.lowercased(code) &- 0x61 < 26 || ASCII.isDigit(code) }
 }

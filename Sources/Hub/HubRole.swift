@@ -13,7 +13,10 @@ package enum HubRole {
     package typealias Join =
         @Sendable (_ host: ServerCore, _ paths: RuntimePaths, _ configuration: String?) throws(Failure) -> Guest
 
-    package static func command(_ join: @escaping Join) -> Command {
+    /// - Parameter check: throws where such a service's configuration is wrong.
+    package static func command(
+        check: @escaping @Sendable (_ configuration: String?) throws(Failure) -> Void, join: @escaping Join
+    ) -> Command {
         Command(
             name: "hub", summary: "run the hub: registry, device endpoint, service API and streaming endpoint",
             details: """
@@ -32,13 +35,15 @@ package enum HubRole {
                 Example("iotstream hub --config /etc/iotstream/hub.conf --check", "look at a configuration"),
             ],
             logLevel: .info,
-            run: { arguments throws(Failure) in try run(arguments, join) })
+            run: { arguments throws(Failure) in try run(arguments, check, join) })
     }
 
-    private static func run(_ arguments: Arguments, _ join: Join) throws(Failure) {
+    private static func run(_ arguments: Arguments, _ check: (String?) throws(Failure) -> Void, _ join: Join) throws(Failure) {
         let configuration = try HubConfiguration.load(arguments)
         let tickets = TLSTicketKeys()
         let context = try configuration.serving.makeContext(tickets)
+        let isJoined = arguments.flag("with-dps")
+        if isJoined { try check(arguments.text("dps-config")) }
         if arguments.flag("check") { return Output.tell("iotstream hub: configuration is valid") }
         Signals.block()  // before the first thread
         Process.harden()
@@ -62,7 +67,7 @@ package enum HubRole {
         let telemetry = try configuration.telemetry.open(at: paths.telemetry)
         defer { telemetry.close() }
         let server = try Server("hub", configuration.serving, context, tickets, audit: audit)
-        let guest = arguments.flag("with-dps") ? try join(server.core, paths, arguments.text("dps-config")) : nil
+        let guest = isJoined ? try join(server.core, paths, arguments.text("dps-config")) : nil
         let hub = try HubServer(
             registry: registry, writer: writer, telemetry: telemetry, configuration: configuration, server: server, guest: guest
         ) { () throws(Failure) in try HubConfiguration.load(arguments) }

@@ -132,7 +132,7 @@ final class ProvisioningConnection: Connection {
 
     /// Lets in whoever is well formed: what the device shows is judged with its first request, whose answer can say more (dps 2.2).
     private func connect(_ connect: MQTTConnect, on reactor: Reactor) {
-        guard RegistrationID.isValid(connect.clientID) else {
+        guard Identifier.isValidRegistrationID(connect.clientID) else {
             return refuse(.identifierRejected, "the client id is no registration id", on: reactor)
         }
         guard let name = connect.userName.flatMap({ ProvisioningUserName($0, clientID: connect.clientID) }) else {

@@ -50,11 +50,18 @@ package enum ProvisioningRole {
         try server.run(provisioning)
     }
 
+    /// Throws where the configuration of a service that is a part of a hub is wrong.
+    package static func check(configuration file: String?) throws(Failure) { _ = try own(file) }
+
+    /// What the file says alone: names and listeners on the hub's command line are not the service's.
+    private static func own(_ file: String?) throws(Failure) -> ProvisioningConfiguration {
+        try ProvisioningConfiguration.load(file: file, Arguments(role: "dps", path: "dps"))
+    }
+
     /// The service as a part of a hub: behind the hub's listeners, in its state directory.
     package static func join(_ host: ServerCore, at paths: RuntimePaths, configuration file: String?) throws(Failure) -> Guest {
         let load = { () throws(Failure) in
-            // The line is the hub's: names and listeners on it are not the service's.
-            var loaded = try ProvisioningConfiguration.load(file: file, Arguments(role: "dps", path: "dps"))
+            var loaded = try own(file)
             if !loaded.namesItself { loaded.serving.names = host.names }
             return loaded
         }

@@ -189,7 +189,7 @@ struct EnrollmentCommands: Sendable {
             run: { arguments throws(Failure) in
                 let keys = try Self.keys(try ProvisioningPlace.find(arguments), try segments(arguments))
                 let device = try arguments.required("REGISTRATION-ID")
-                guard RegistrationID.isValid(device) else {
+                guard Identifier.isValidRegistrationID(device) else {
                     throw .data(
                         "\(device): not a registration id", "it has 1 to 128 letters, digits and - . _ :, and none of . _ : at its end")
                 }

@@ -12,7 +12,9 @@ enum Role {
 
     /// In the order of the overview.
     static let all: [Command] = [
-        HubRole.command { host, paths, file throws(Failure) in try ProvisioningRole.join(host, at: paths, configuration: file) },
+        HubRole.command(
+            check: { file throws(Failure) in try ProvisioningRole.check(configuration: file) },
+            join: { host, paths, file throws(Failure) in try ProvisioningRole.join(host, at: paths, configuration: file) }),
         ProvisioningRole.command, AgentRole.command, ForwardRole.command, ConnectRole.command, SSHRole.command,
         KnownDevicesRole.command, BenchRole.command, DoctorRole.command, CertRole.command,
         DeviceCommand.command, ModuleCommand.command, TwinCommand.command, MethodCommand.command, MessageCommand.command,

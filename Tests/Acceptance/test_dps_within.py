@@ -6,6 +6,7 @@ import pytest
 from harness import mqtt, rest
 from harness.dps import SCOPE, Within, derived, primary
 from harness.hub import Device, Hub
+from harness.process import run
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,12 @@ def test_a_restart_and_a_reload_keep_both(both):
     key = primary(dps.enroll("both-4"))
     with dps.device("both-4", key) as device:
         assert device.assigned()["status"] == "assigned"
+
+
+def test_a_look_at_the_configuration_is_one_at_both(iotstream, certificates, tmp_path):
+    file = tmp_path / "dps.conf"
+    words = [iotstream, "hub", "--check", "--with-dps", "--dps-config", file, "--tls-cert", certificates.chain, "--tls-key", certificates.key]
+    file.write_text("hub-seconds 10\n")
+    run(words, check=0)
+    file.write_text("hub-seconds 10\nnonsense 1\n")
+    assert f"{file}:2" in run(words, check=78).stderr
