@@ -7,6 +7,7 @@ import struct
 import threading
 
 from . import tls
+from .blind import read_head
 from .programs import Server
 
 
@@ -22,12 +23,9 @@ class Proxy(Server):
         return ["--proxy", f"http://127.0.0.1:{self.port}"]
 
     def carry(self, near):
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            piece = near.recv(1)
-            if not piece:
-                return
-            head += piece
+        head = read_head(near)
+        if not head.endswith(b"\r\n\r\n"):
+            return
         far = socket.create_connection((self.hub.address, self.hub.https), timeout=20)
         far.settimeout(None)
         far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -155,12 +153,9 @@ class Tunnel(Server):
         return ["--proxy", f"http://127.0.0.1:{self.port}"]
 
     def carry(self, near):
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            piece = near.recv(1)
-            if not piece:
-                return
-            head += piece
+        head = read_head(near)
+        if not head.endswith(b"\r\n\r\n"):
+            return
         target = head.split()[1].decode()
         self.asked.append(target)
         with socket.create_connection(("127.0.0.1", self.places.get(target) or int(target.rpartition(":")[2])), timeout=20) as far:

@@ -3,11 +3,32 @@
 import base64
 import hashlib
 import hmac
-import http.server
 import json
-import ssl
-import threading
 import urllib.parse
+
+from .https import SecureHandler, SecureServer
+
+
+class Handler(SecureHandler):
+    def setup(self):
+        super().setup()
+        leaf = self.request.getpeercert(True)
+        self.leaf = hashlib.sha256(leaf).hexdigest().upper() if leaf else None
+
+    def serve(self):
+        status, headers, content = self.owner.answer(self.command, self.path, self.headers, self.body(), self.leaf)
+        if status is None:
+            self.close_connection = True
+            self.wfile.write(content)
+            return
+        self.send_response_only(status)
+        for name, value in {"Date": self.date_time_string(), **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = serve
 
 
 class Service:
@@ -20,66 +41,15 @@ class Service:
         self.device = None  # nil: the registration id
         self.script = None  # (method, path, service) -> (status, headers, body) or None
         self.requests, self.operations, self.leaves = [], {}, []
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(str(certificates.chain), str(certificates.key))
-        if authority:
-            context.load_verify_locations(str(authority))
-            context.verify_mode = ssl.CERT_OPTIONAL
-        service = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self):
-                self.request.settimeout(30)
-                self.request.do_handshake()
-                leaf = self.request.getpeercert(True)
-                self.leaf = hashlib.sha256(leaf).hexdigest().upper() if leaf else None
-                super().setup()
-
-            def serve(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(length)
-                status, headers, content = service.answer(self.command, self.path, self.headers, body, self.leaf)
-                if status is None:
-                    self.close_connection = True
-                    self.wfile.write(content)
-                    return
-                self.send_response_only(status)
-                for name, value in {"Date": self.date_time_string(), **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_PUT = do_POST = serve
-
-            def log_message(self, *_):
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def get_request(self):
-                plain, address = super().get_request()
-                return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False), address
-
-            def handle_error(self, *_):
-                pass
-
-        self.server = Server(("127.0.0.1", port), Handler)
-        self.port = self.server.server_address[1]
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self.thread.start()
+        self.server = SecureServer(self, Handler, certificates, authority, port)
+        self.port = self.server.port
 
     @property
     def place(self):
         return f"localhost:{self.port}"
 
     def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join(5)
+        self.server.stop()
 
     def answer(self, method, path, headers, body, leaf):
         self.requests.append((method, path))
