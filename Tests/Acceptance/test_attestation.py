@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import ssl
-import subprocess
 import time
 
 import pytest
@@ -483,20 +482,35 @@ def by_mosquitto(hub, made, surroundings):
     return sent.returncode == 0
 
 
-def test_curl_and_mosquitto_and_openssl(hub, house, forge, shameless):
-    good = forge.make("Press-17", house["middle"])
-    for way in (by_curl, by_mosquitto):
-        assert way(hub, good, shameless)
-        for kind, (made, reason) in bad(forge, house).items():
-            since = len(hub.process.lines)
-            assert not way(hub, made, shameless), f"{kind} {way.__name__}"
-            assert hub.process.wait_line(refusal("Press-17"), 10, since)[2] == reason, kind
-    asked = subprocess.run(
-        ["openssl", "s_client", "-connect", f"localhost:{hub.https}", "-CAfile", str(hub.ca), "-cert", str(good.certificate), "-cert_chain",
-         str(good.chain), "-key", str(good.key), "-quiet", "-ign_eof", "-servername", "localhost"],
-        input=f"POST {path('devices', 'Press-17', 'messages', 'events')} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
-        "Connection: close\r\n\r\nx", capture_output=True, text=True, timeout=20, check=False)
-    assert "HTTP/1.1 204" in asked.stdout, asked.stderr
+def by_s_client(hub, port, made, surroundings, words):
+    """What a server says to these bytes, until it hangs up."""
+    return run(["openssl", "s_client", "-connect", f"localhost:{port}", "-CAfile", hub.ca, "-cert", made.chain, "-cert_chain", made.chain,
+                "-key", made.key, "-quiet", "-ign_eof", "-servername", "localhost"], surroundings, stdin=words, binary=True, seconds=20).stdout
+
+
+def by_openssl(hub, made, surroundings):
+    said = by_s_client(
+        hub, hub.https, made, surroundings, f"POST {path('devices', 'Press-17', 'messages', 'events')} HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Length: 1\r\nConnection: close\r\n\r\nx".encode())
+    assert said[:12] in (b"HTTP/1.1 204", b"HTTP/1.1 401"), said
+    return said[:12] == b"HTTP/1.1 204"
+
+
+def by_openssl_in_mqtt(hub, made, surroundings):
+    goodbye = mqtt.packet(mqtt.DISCONNECT)
+    said = by_s_client(
+        hub, hub.mqtts, made, surroundings, mqtt.connect_packet("Press-17", attestation.user(hub, "Press-17")) + goodbye)
+    assert said in (b"\x20\x02\x00\x00", b"\x20\x02\x00\x05"), said
+    return said == b"\x20\x02\x00\x00"
+
+
+@pytest.mark.parametrize("way", [by_curl, by_mosquitto, by_openssl, by_openssl_in_mqtt])
+def test_curl_and_mosquitto_and_openssl(hub, house, forge, shameless, way):
+    assert way(hub, forge.make("Press-17", house["middle"]), shameless)
+    for kind, (made, reason) in bad(forge, house).items():
+        since = len(hub.process.lines)
+        assert not way(hub, made, shameless), kind
+        assert hub.process.wait_line(refusal("Press-17"), 10, since)[2] == reason, kind
 
 
 @EVERY_WAY
