@@ -5,7 +5,8 @@ import Synchronization
 ///
 /// A handshake takes some dozen kilobytes until it is over. When all devices come back at once, after a network or a hub was down, all
 /// handshakes side by side would take several times the memory of the connections themselves, and none would be over sooner. Who has not
-/// said anything yet takes no place, and who does not go on loses it after `patience`.
+/// said anything yet takes no place, and who does not go on loses it after `patience`: its handshake goes on, but nobody waits for it. So
+/// those who begin handshakes and let them lie keep others out for no longer than that.
 package final class HandshakeGate: Sendable {
     private struct State {
         /// Who is in, by number, and since when (milliseconds of the monotonic clock).
@@ -57,7 +58,7 @@ package final class HandshakeGate: Sendable {
     }
 
     /// Milliseconds after which a handshake that is not over is not counted any more.
-    package static let patience: UInt64 = 2000
+    package static let patience: UInt64 = 250
 
     private let most: Int
     private let state = Mutex(State())
@@ -65,19 +66,22 @@ package final class HandshakeGate: Sendable {
     /// - Parameter most: handshakes at a time.
     package init(most: Int) { self.most = most }
 
-    /// A place, or nil: then `called` gets one later, on any thread, once for each call.
+    /// A place, or nil: then `called` gets one, perhaps before this returns, on any thread, once for each call.
     package func enter(now: UInt64 = Clock.milliseconds, called: @escaping @Sendable (HandshakePlace) -> Void) -> HandshakePlace? {
         let number = state.withLock { state -> UInt64? in
+            if state.inside.count >= most { state.expire(before: now - min(now, Self.patience)) }
             if state.inside.count >= most || state.isAnybodyWaiting {
                 state.waiting.append(called)
                 return nil
             }
             return state.number(now: now)
         }
-        return number.map { HandshakePlace(self, $0) }
+        if let number { return HandshakePlace(self, number) }
+        callIn(now: now)
+        return nil
     }
 
-    /// Gives the places of those that do not go on to others; to be called about once a second.
+    /// Gives the places of those that do not go on to others, as each newcomer does too; to be called about once a second.
     package func look(now: UInt64 = Clock.milliseconds) {
         state.withLock { $0.expire(before: now - min(now, Self.patience)) }
         callIn(now: now)

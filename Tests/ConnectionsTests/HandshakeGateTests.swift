@@ -39,7 +39,7 @@ import Testing
     @Test func whoDoesNotGoOnLosesItsPlace() {
         let gate = HandshakeGate(most: 1), called = Called()
         var slow = gate.enter(now: 1000) { _ in }
-        let place = gate.enter(now: 1500) { called.add(1, $0) }
+        let place = gate.enter(now: 1000 + HandshakeGate.patience) { called.add(1, $0) }
         #expect(place == nil)
         gate.look(now: 1000 + HandshakeGate.patience)
         #expect(called.names.isEmpty)
@@ -49,6 +49,19 @@ import Testing
         #expect(slow == nil && gate.counts == (1, 0))
         called.leave()
         #expect(gate.counts == (0, 0))
+    }
+
+    @Test func newcomersGetThePlacesOfThoseWhoDoNotGoOn() {
+        let gate = HandshakeGate(most: 2), called = Called()
+        let slow = (gate.enter(now: 1000) { _ in }, gate.enter(now: 1000) { _ in })
+        let waits = gate.enter(now: 1000) { called.add(1, $0) }
+        #expect(waits == nil && called.names.isEmpty)
+        let late = gate.enter(now: 1001 + HandshakeGate.patience) { called.add(2, $0) }
+        #expect(late == nil && called.names == [1, 2] && gate.counts == (2, 0))
+        called.leave()
+        let next = gate.enter { _ in }
+        #expect(next != nil)
+        withExtendedLifetime((slow, next)) {}
     }
 
     @Test func whoWaitsAndHasGoneTakesNoPlace() {
