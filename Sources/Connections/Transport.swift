@@ -37,8 +37,9 @@ package struct Transport: ~Copyable, Sendable {
     }
 
     /// The server's end of a TLS connection, for which nothing is made before `begin`.
-    package init(awaiting socket: consuming OwnedDescriptor, _ context: TLSContext) {
-        peer = SocketAddress.peer(of: socket.raw)
+    /// - Parameter peer: as the kernel told it.
+    package init(awaiting socket: consuming OwnedDescriptor, from peer: SocketAddress?, _ context: TLSContext) {
+        self.peer = peer
         self.socket = socket
         session = nil
         awaited = context

@@ -51,7 +51,10 @@ final class DeviceConnection: Connection {
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
-        channel.transport.keepAlive(idleSeconds: 60, intervalSeconds: 10)
+        if framing.kind == .webSocket {  // the listener's are those of a service
+            let (idle, interval) = ServingLimits.deviceKeepAlive
+            channel.transport.keepAlive(idleSeconds: idle, intervalSeconds: interval)
+        }
         reactor.setDeadline(of: self, inMilliseconds: core.servingLimits.handshakeSeconds * 1000)
         certificates = ClientCertificates(channel.peerChain)
     }

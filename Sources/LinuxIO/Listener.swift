@@ -26,7 +26,8 @@ package final class Listener: Source {
         return socket
     }
 
-    /// Takes a listening socket and hands each connection, already non-blocking and without Nagle's delay, to `accepted`.
+    /// Takes a listening socket and hands each connection, already non-blocking and without Nagle's delay, to `accepted`. Connections
+    /// inherit what is set for the listening socket, keep-alive too.
     package init(
         _ socket: consuming OwnedDescriptor, on reactor: Reactor,
         accepted: @escaping (consuming OwnedDescriptor, SocketAddress?, Reactor) -> Void
@@ -34,6 +35,7 @@ package final class Listener: Source {
         self.socket = socket
         self.accepted = accepted
         super.init()
+        _ = clx_set_nodelay(self.socket.raw)
         try reactor.add(self, descriptor: self.socket.raw, .readable)
     }
 
@@ -53,7 +55,6 @@ package final class Listener: Source {
                 if result == -ECONNABORTED || result == -EINTR { continue }
                 return
             }
-            _ = clx_set_nodelay(result)
             let peer = withUnsafePointer(to: &storage) { pointer in
                 pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { SocketAddress($0) }
             }

@@ -37,7 +37,10 @@ final class ProvisioningConnection: Connection {
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
-        channel.transport.keepAlive(idleSeconds: 60, intervalSeconds: 10)
+        if framing.kind == .webSocket {  // the listener's are those of a service
+            let (idle, interval) = ServingLimits.deviceKeepAlive
+            channel.transport.keepAlive(idleSeconds: idle, intervalSeconds: interval)
+        }
         reactor.setDeadline(of: self, inMilliseconds: core.server.limits.handshakeSeconds * 1000)
         chain = channel.peerChain
         mailbox = reactor.mailbox

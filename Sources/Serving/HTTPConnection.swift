@@ -45,7 +45,6 @@ public final class HTTPConnection: Connection {
     }
 
     public override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
-        channel.transport.keepAlive(idleSeconds: 30, intervalSeconds: 5)
         certificates = ClientCertificates(channel.peerChain)
         // A client may keep a connection ready for its first request as well as for its next one.
         reactor.setDeadline(of: self, inMilliseconds: limits.idleSeconds * 1000)

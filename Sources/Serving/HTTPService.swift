@@ -42,6 +42,8 @@ package struct ServingLimits: Sendable, Equatable {
     package var idleSeconds = 120
     /// For a peer that takes nothing of the last words to it.
     package static let stallMilliseconds = 20_000
+    /// Seconds of a device's silence until the kernel asks whether it is still there, and between its questions.
+    package static let deviceKeepAlive: (idle: Int32, interval: Int32) = (60, 10)
 
     package init() {}
 }

@@ -132,8 +132,8 @@ package final class Server {
     private func start(_ role: any ServedRole, on reactor: Reactor) throws {
         try role.start(on: reactor)
         certificateStamps = stamps()
-        for socket in sockets.https { try listen(socket, on: reactor, role.https) }
-        for socket in sockets.mqtts { try listen(socket, on: reactor, role.mqtts) }
+        for socket in sockets.https { try listen(socket, keepAlive: (30, 5), on: reactor, role.https) }
+        for socket in sockets.mqtts { try listen(socket, keepAlive: ServingLimits.deviceKeepAlive, on: reactor, role.mqtts) }
         timer = Timer(on: reactor) { [self] timer, reactor in
             writeStatus(of: role)
             role.look()
@@ -156,12 +156,19 @@ package final class Server {
     }
 
     /// Accepts on the main reactor and hands connections to the workers in turn.
-    private func listen(_ socket: Bound, on reactor: Reactor, _ make: @escaping @Sendable (consuming Channel) -> Connection) throws {
+    ///
+    /// - Parameter keepAlive: seconds of silence until the kernel asks a peer, and between its questions.
+    private func listen(
+        _ socket: Bound, keepAlive: (idle: Int32, interval: Int32), on reactor: Reactor,
+        _ make: @escaping @Sendable (consuming Channel) -> Connection
+    ) throws {
         let core = self.core, gate = self.gate
         var next = 0
-        _ = try Listener(OwnedDescriptor(adopting: socket.raw), on: reactor) { socket, _, _ in
+        let socket = OwnedDescriptor(adopting: socket.raw)
+        socket.keepAlive(idleSeconds: keepAlive.idle, intervalSeconds: keepAlive.interval)
+        _ = try Listener(socket, on: reactor) { socket, peer, _ in
             guard let place = core.place() else { return }
-            let channel = Channel(Transport(awaiting: socket, core.context), companion: place, gate: gate)
+            let channel = Channel(Transport(awaiting: socket, from: peer, core.context), companion: place, gate: gate)
             next = (next + 1) % core.mailboxes.count
             core.mailboxes[next].adopt(channel) { channel, _ in make(channel) }
         }
