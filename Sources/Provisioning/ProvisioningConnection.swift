@@ -86,13 +86,12 @@ final class ProvisioningConnection: Connection {
     }
 
     private func process(_ bytes: RawSpan, on reactor: Reactor) -> Int {
+        let limit = core.server.limits.packetBytes  // behind a lock: once for all packets of a read
         var used = 0
         do throws(MQTTError) {
             while used < bytes.byteCount, !isOver {
                 let rest = bytes.extracting(used..<bytes.byteCount)
-                guard case .complete(let packet, let consumed) = try MQTTPacket.parse(rest, limit: core.server.limits.packetBytes) else {
-                    break
-                }
+                guard case .complete(let packet, let consumed) = try MQTTPacket.parse(rest, limit: limit) else { break }
                 used += consumed
                 handle(packet, rest, on: reactor)
             }

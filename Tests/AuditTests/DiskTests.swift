@@ -2,34 +2,9 @@ import Audit
 import Bytes
 import Glibc
 import LinuxIO
+import SmallDisk
 import Testing
 import Wire
-
-/// A file system of a megabyte, seen by the calling thread and its threads alone. Root only; for a child of the tests.
-private struct SmallDisk {
-    let path: String
-
-    private typealias Unshare = @convention(c) (CInt) -> CInt
-    private typealias Mount =
-        @convention(c) (UnsafePointer<CChar>?, UnsafePointer<CChar>?, UnsafePointer<CChar>?, CUnsignedLong, UnsafePointer<CChar>?) -> CInt
-
-    init(at path: String) throws {
-        self.path = path
-        guard let one = dlsym(nil, "unshare"), let two = dlsym(nil, "mount") else { throw SystemError("dlsym", ENOSYS) }
-        let unshare = unsafeBitCast(one, to: Unshare.self), mount = unsafeBitCast(two, to: Mount.self)
-        guard unshare(0x20000) == 0, mount(nil, "/", nil, 0x44000, nil) == 0, mount("none", path, "tmpfs", 0, "size=1m,mode=700") == 0
-        else { throw SystemError("mount") }
-    }
-
-    func fill() {
-        let file = open("\(path)/ballast", O_WRONLY | O_CREAT, 0o600)
-        defer { close(file) }
-        let bytes = [UInt8](repeating: 1, count: 4096)
-        while write(file, bytes, bytes.count) > 0 {}
-    }
-
-    func makeRoom() { unlink("\(path)/ballast") }
-}
 
 @Suite(.enabled(if: geteuid() == 0, "mounting needs root")) struct DiskTests {
     let place: Place

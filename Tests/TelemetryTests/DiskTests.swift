@@ -1,6 +1,7 @@
 import Bytes
 import Glibc
 import LinuxIO
+import SmallDisk
 import Synchronization
 import Telemetry
 import Testing
@@ -148,26 +149,5 @@ private final class Trouble: Sendable {
             again.close()
             _ = disk
         }
-    }
-}
-
-/// A file system of one megabyte, seen by this process alone. Root only; for a child of the tests.
-private struct SmallDisk {
-    private typealias Unshare = @convention(c) (CInt) -> CInt
-    private typealias Mount =
-        @convention(c) (UnsafePointer<CChar>?, UnsafePointer<CChar>?, UnsafePointer<CChar>?, CUnsignedLong, UnsafePointer<CChar>?) -> CInt
-
-    private static func symbol<Function>(_ name: String, as type: Function.Type) throws -> Function {
-        guard let address = dlsym(nil, name) else { throw SystemError("dlsym", ENOSYS) }
-        return unsafeBitCast(address, to: type)
-    }
-
-    init(at path: String) throws {
-        let unshare = try Self.symbol("unshare", as: Unshare.self), mount = try Self.symbol("mount", as: Mount.self)
-        let newNamespace: CInt = 0x20000
-        let recursivePrivate: CUnsignedLong = 0x44000
-        guard unshare(newNamespace) == 0, mount(nil, "/", nil, recursivePrivate, nil) == 0,
-            mount("none", path, "tmpfs", 0, "size=1m,mode=700") == 0
-        else { throw SystemError("mount") }
     }
 }

@@ -11,11 +11,10 @@ from .blind import read_head
 from .programs import Server
 
 
-class Proxy(Server):
-    """A CONNECT proxy to a hub; subclasses say what becomes of the bytes."""
+class ConnectProxy(Server):
+    """A CONNECT proxy; subclasses say whom `connect` reaches when `head` asks."""
 
-    def __init__(self, hub):
-        self.hub = hub
+    def __init__(self):
         super().__init__(self.carry)
 
     @property
@@ -24,8 +23,21 @@ class Proxy(Server):
 
     def carry(self, near):
         head = read_head(near)
-        if not head.endswith(b"\r\n\r\n"):
-            return
+        if head.endswith(b"\r\n\r\n"):
+            self.connect(near, head)
+
+    def connect(self, near, head):
+        raise NotImplementedError
+
+
+class Proxy(ConnectProxy):
+    """A CONNECT proxy to a hub; subclasses say what becomes of the bytes."""
+
+    def __init__(self, hub):
+        self.hub = hub
+        super().__init__()
+
+    def connect(self, near, head):
         far = socket.create_connection((self.hub.address, self.hub.https), timeout=20)
         far.settimeout(None)
         far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -139,23 +151,16 @@ class Cutter(Proxy):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-class Tunnel(Server):
+class Tunnel(ConnectProxy):
     """A CONNECT proxy to whatever port of this machine is asked for; what goes through it is nobody's business.
 
     `places` are names with ports that stand for other ports."""
 
     def __init__(self, places=None):
         self.asked, self.places = [], places or {}
-        super().__init__(self.carry)
+        super().__init__()
 
-    @property
-    def options(self):
-        return ["--proxy", f"http://127.0.0.1:{self.port}"]
-
-    def carry(self, near):
-        head = read_head(near)
-        if not head.endswith(b"\r\n\r\n"):
-            return
+    def connect(self, near, head):
         target = head.split()[1].decode()
         self.asked.append(target)
         with socket.create_connection(("127.0.0.1", self.places.get(target) or int(target.rpartition(":")[2])), timeout=20) as far:
