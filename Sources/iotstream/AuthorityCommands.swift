@@ -30,9 +30,9 @@ enum AuthorityCommands {
 
     @Sendable private static func runAdd(_ arguments: Arguments) throws(Failure) {
         let name = try arguments.required("NAME"), path = try arguments.required("FILE")
-        let hub = try Administration.find(arguments), isVerified = arguments.flag("verified")
+        let hub = try Administration.find(arguments), certificate = try CertificateAuthorities.certificate(path)
         let document = try hub.putAuthority(
-            name, try certificate(path), isVerified: isVerified ? true : nil, etag: arguments.flag("replace") ? "*" : nil)
+            name, certificate, isVerified: arguments.flag("verified") ? true : nil, etag: arguments.flag("replace") ? "*" : nil)
         guard document["properties"]?["isVerified"]?.bool != true else {
             if arguments.wantsJSON { try Output.json(document) }
             return
@@ -73,7 +73,7 @@ enum AuthorityCommands {
         operands: [name, Operand("FILE", .one, "the proof, PEM or DER", completion: .file)], run: runVerify)
 
     @Sendable private static func runVerify(_ arguments: Arguments) throws(Failure) {
-        let proof = try certificate(try arguments.required("FILE"))
+        let proof = try CertificateAuthorities.certificate(try arguments.required("FILE"))
         let document = try Administration.find(arguments).verifyAuthority(try arguments.required("NAME"), proof: proof)
         if arguments.wantsJSON { try Output.json(document) }
     }
@@ -81,17 +81,7 @@ enum AuthorityCommands {
     private static let list = Command(name: "list", summary: "lists the authorities", run: runList)
 
     @Sendable private static func runList(_ arguments: Arguments) throws(Failure) {
-        let found = try Administration.find(arguments).authorities()
-        guard !arguments.wantsJSON else { return try Output.json(.array(found)) }
-        try Output.table(
-            ["NAME", "VERIFIED", "UNTIL", "SUBJECT"],
-            found.map { authority in
-                let properties = authority["properties"] ?? .null
-                return [
-                    authority["name"]?.string ?? "", properties["isVerified"]?.bool == true ? "yes" : "no",
-                    properties["expiry"]?.string ?? "", properties["subject"]?.string ?? "",
-                ]
-            })
+        try CertificateAuthorities.list(try Administration.find(arguments).authorities(), arguments)
     }
 
     private static let show = Command(name: "show", summary: "shows an authority with its certificate", operands: [name], run: runShow)
@@ -109,11 +99,5 @@ enum AuthorityCommands {
         let name = try arguments.required("NAME"), hub = try Administration.find(arguments)
         try Prompt.confirm("delete authority \(name)?", arguments)
         try hub.deleteAuthority(name)
-    }
-
-    /// A file's text, or its DER in Base64.
-    private static func certificate(_ path: String) throws(Failure) -> String {
-        let bytes = try InputFile.read(path, limit: 1 << 20)
-        return bytes.first == 0x30 ? Base64.encode(bytes) : String(decoding: bytes, as: UTF8.self)
     }
 }

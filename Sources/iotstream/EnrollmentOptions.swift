@@ -1,6 +1,5 @@
 import Console
 import Enrollments
-import TLS
 import Wire
 
 /// What the options of `create` and `update` say about an enrollment.
@@ -85,17 +84,11 @@ enum EnrollmentOptions {
             // One form takes the place of another.
             for other in certificates where other.form != form { document["attestation"]?["x509"]?[other.form] = .none }
             var value: JSONValue = .string(text)
-            if form != "caReferences" { value = ["certificate": .string(try pem(text))] }
+            if form != "caReferences" { value = ["certificate": .string(try CertificateAuthorities.certificate(text))] }
             set(value, ["attestation", "x509", form, slot], in: &document)
             document["attestation"]?["type"] = "x509"
         }
         if arguments.flag("endorsement-key") { document["attestation"]?["type"] = "tpm" }
-    }
-
-    /// The first certificate of a file.
-    static func pem(_ path: String) throws(Failure) -> String {
-        let bytes = try InputFile.read(path, limit: 1 << 20)
-        do throws(CertificateError) { return try Certificate(pem: bytes).pem } catch { throw .data("\(path): \(error)") }
     }
 
     private static func set(_ value: JSONValue, _ path: ArraySlice<String>, in document: inout JSONValue) {

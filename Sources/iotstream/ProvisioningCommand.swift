@@ -94,7 +94,7 @@ enum ProvisioningCommand {
     // MARK: - CA certificates
 
     private static let authorityName = Operand("NAME", .one, "the CA, as enrollment groups refer to it")
-    private static let file = Operand("FILE", .one, "the certificate, PEM", completion: .file)
+    private static let file = Operand("FILE", .one, "the certificate, PEM or DER", completion: .file)
     private static let authority = Command(
         name: "authority", summary: "keeps the CA certificates that enrollment groups go by",
         details: """
@@ -106,7 +106,7 @@ enum ProvisioningCommand {
                 name: "add", summary: "keeps a CA's certificate, or another one under its name",
                 options: [.flag("verified", "no proof is needed: I know that its owner has the key")], operands: [authorityName, file],
                 run: { arguments throws(Failure) in
-                    let text = try EnrollmentOptions.pem(try arguments.required("FILE"))
+                    let text = try CertificateAuthorities.certificate(try arguments.required("FILE"))
                     let body: JSONValue = [
                         "properties": ["certificate": .string(text), "isVerified": .bool(arguments.flag("verified"))]
                     ]
@@ -124,23 +124,14 @@ enum ProvisioningCommand {
                 name: "verify", summary: "takes a certificate with the code as its name, signed by the CA",
                 operands: [authorityName, file],
                 run: { arguments throws(Failure) in
-                    let text = try EnrollmentOptions.pem(try arguments.required("FILE"))
+                    let text = try CertificateAuthorities.certificate(try arguments.required("FILE"))
                     try change("POST", ["verify"], ["certificate": .string(text)], arguments)
                 }),
             Command(
                 name: "list", summary: "lists the CAs",
                 run: { arguments throws(Failure) in
                     let found = try ProvisioningPlace.find(arguments).send("GET", ["certificates"])
-                    guard !arguments.wantsJSON else { return try Output.json(found) }
-                    try Output.table(
-                        ["NAME", "VERIFIED", "EXPIRES", "SUBJECT"],
-                        (found.array ?? []).map { certificate in
-                            let properties = certificate["properties"]
-                            return [
-                                certificate["name"]?.string ?? "", properties?["isVerified"]?.bool == true ? "yes" : "no",
-                                properties?["expiry"]?.string ?? "", properties?["subject"]?.string ?? "",
-                            ]
-                        })
+                    try CertificateAuthorities.list(found.array ?? [], arguments)
                 }),
             removal("certificates", "removes a CA that no enrollment refers to", authorityName),
         ])

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import ssl
 import subprocess
 
 import pytest
@@ -160,6 +161,10 @@ def test_the_proof_of_a_certificate_authority(place, certs):
     place.ok("enrollment-group", "delete", "line")
     place.ok("provisioning", "authority", "delete", "factory")
     place.fails(65, "provisioning", "authority", "add", "leaf", directory / "d.cert.pem")
+    der = directory / "root.der"
+    der.write_bytes(ssl.PEM_cert_to_DER_cert(root.read_text()))
+    place.ok("provisioning", "authority", "add", "factory", der)
+    place.fails(65, "provisioning", "authority", "add", "noise", __file__)
 
 
 def test_linked_hubs(place, tmp_path):
