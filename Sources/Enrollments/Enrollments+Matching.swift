@@ -8,16 +8,16 @@ extension Enrollments {
     /// - Parameters:
     ///   - registrationID: as the connection says it.
     ///   - token: the CONNECT's password or the field `Authorization`; nil or empty when there is none.
-    ///   - chain: the certificates that the device has shown in TLS, its own first; possession of its key is proven.
+    ///   - certificates: what the device has shown in TLS; possession of its key is proven.
     ///   - scope: the id scope that the connection says.
     ///   - now: seconds since 1970.
     package func authenticate(
-        registrationID: String, token: String?, chain: [Certificate], scope: String, now: Int64
+        registrationID: String, token: String?, certificates: ClientCertificates, scope: String, now: Int64
     ) throws(EnrollmentRefusal) -> Admission {
         let verdict: Result<Admission, EnrollmentRefusal>
         do throws(EnrollmentError) {
             verdict = try read { transaction throws(EnrollmentError) in
-                let applicant = Applicant(id: registrationID, token: token ?? "", chain: chain, scope: scope, now: now)
+                let applicant = Applicant(id: registrationID, token: token ?? "", certificates: certificates, scope: scope, now: now)
                 return try Self.judge(applicant, in: transaction)
             }
         } catch { throw EnrollmentRefusal(error) }
@@ -65,7 +65,7 @@ extension Enrollments {
 struct Applicant {
     let id: String
     let token: String
-    let chain: [Certificate]
+    let certificates: ClientCertificates
     let scope: String
     let now: Int64
 
@@ -104,9 +104,7 @@ struct Applicant {
                 try judging { () throws(ChainFault) in try ClientChain.judgePinned(leaf, at: now) }
                 return Admission(enrollment, id, leaf: leaf, authority: nil)
             }
-            let authority = try judging { () throws(ChainFault) in
-                try ClientChain.judge(presented: chain, authorities: authorities, at: now)
-            }
+            let authority = try authority(of: leaf, among: authorities)
             return Admission(enrollment, id, leaf: leaf, authority: authority)
         case .tpm: throw EnrollmentRefusal("tpm", "this service does not attest by TPM", "TPM attestation is not supported")
         }
@@ -135,9 +133,7 @@ struct Applicant {
     /// By the group of the CA that is nearest to the leaf.
     func prove(anyOf offers: [Offer], verified: [Certificate]) throws(EnrollmentRefusal) -> Admission {
         let leaf = try leaf()
-        let authority = try judging { () throws(ChainFault) in
-            try ClientChain.judge(presented: chain, authorities: offers.map(\.authority), at: now)
-        }
+        let authority = try authority(of: leaf, among: offers.map(\.authority))
         let taken = offers.filter { $0.authority.isSame(as: authority) }
         guard let group = (taken.first { !$0.group.isEnabled } ?? taken.first)?.group else {
             throw EnrollmentRefusal("no-enrollment", "no enrollment of this id, and no group of this CA", "Invalid certificate")
@@ -153,6 +149,7 @@ struct Applicant {
     private func isVouchedFor(_ authority: Certificate, _ verified: [Certificate]) -> Bool {
         func holds(_ certificate: Certificate) -> Bool { (certificate.notBefore...certificate.notAfter).contains(now) }
         var current = authority
+        let chain = (try? certificates.presented()) ?? []
         for _ in 0...8 {
             if verified.contains(where: { ($0.isSame(as: current) || current.isIssued(by: $0)) && $0.isCA && holds($0) }) { return true }
             guard let next = chain.dropFirst().first(where: { !$0.isSame(as: current) && current.isIssued(by: $0) }), next.isCA, holds(next)
@@ -165,11 +162,19 @@ struct Applicant {
     // MARK: - Certificates
 
     private func leaf() throws(EnrollmentRefusal) -> Certificate {
-        guard let leaf = chain.first else { throw EnrollmentRefusal("no-credential", "neither a token nor a certificate that fits") }
+        guard !certificates.isEmpty else { throw EnrollmentRefusal("no-credential", "neither a token nor a certificate that fits") }
+        let leaf = try judging { () throws(ChainFault) in try certificates.leaf() }
         guard let name = leaf.commonName, ASCII.equalIgnoringCase(name, id) else {
             throw EnrollmentRefusal("wrong-name", "the certificate's common name is not the registration id", "Invalid certificate")
         }
         return leaf
+    }
+
+    /// The CA at which the chain of a leaf ends. The connection remembers it: who polls is judged once.
+    private func authority(of leaf: Certificate, among authorities: [Certificate]) throws(EnrollmentRefusal) -> Certificate {
+        try judging { () throws(ChainFault) in
+            try certificates.judge(name: leaf.commonName ?? "", authorities: authorities, nearest: true, at: now)
+        }
     }
 
     private func judging<Output>(_ body: () throws(ChainFault) -> Output) throws(EnrollmentRefusal) -> Output {

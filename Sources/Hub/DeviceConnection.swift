@@ -12,7 +12,7 @@ import Wire
 /// Here: packets in and out, silence, and the end. Its parts: who is connected (`+Connecting`), what it listens to (`+Subscribing`), what it
 /// publishes (`+Publishing`, `+Telemetry`), its twin (`+Twin`), messages to it (`+Messages`), what
 /// the hub asks of it (`+Asking`).
-final class DeviceConnection: Connection {
+final class DeviceConnection: MQTTConnection {
     /// Why the hub ends a connection; the word goes to the log.
     enum Cut: String {
         case takenOver = "taken-over", keepAlive = "keep-alive-timeout", throttled, expired = "token-expired", disabled =
@@ -24,7 +24,6 @@ final class DeviceConnection: Connection {
     let core: HubCore
     /// Host and port of the hub as the device reached it over HTTPS; nil on the MQTT port.
     let authority: HostPort?
-    private var framing: DeviceFraming
     /// Nil before CONNECT and after the end.
     var admission: DeviceAdmission?
     var subscriptions: [MQTTSession.Subscription] = []
@@ -43,19 +42,12 @@ final class DeviceConnection: Connection {
 
     init(_ channel: consuming Channel, core: HubCore, framing: DeviceFraming.Kind, authority: HostPort?) {
         self.core = core
-        self.framing = DeviceFraming(framing)
         self.authority = authority
-        super.init(channel)
-        openingMilliseconds = core.servingLimits.handshakeSeconds * 1000
-        stallMilliseconds = ServingLimits.stallMilliseconds
+        super.init(channel, framing: DeviceFraming(framing), openingSeconds: core.servingLimits.handshakeSeconds)
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
-        if framing.kind == .webSocket {  // the listener's are those of a service
-            let (idle, interval) = ServingLimits.deviceKeepAlive
-            channel.transport.keepAlive(idleSeconds: idle, intervalSeconds: interval)
-        }
-        reactor.setDeadline(of: self, inMilliseconds: core.servingLimits.handshakeSeconds * 1000)
+        try super.opened(&channel, on: reactor)
         certificates = ClientCertificates(channel.peerChain)
     }
 
@@ -65,48 +57,19 @@ final class DeviceConnection: Connection {
         guard cutReason == nil else { return bytes.byteCount }
         guard !isLeaving else { return 0 }
         heard(on: reactor)
-        if framing.kind == .plain { return process(bytes, on: reactor) }
-        do throws(WebSocketError) {
-            // The bytes are ours and used up whole: unmasking in place harms nobody.
-            let controls = try bytes.withUnsafeBytes { raw throws(WebSocketError) in
-                try framing.unwrap(UnsafeMutableRawBufferPointer(mutating: raw))
-            }
-            processUnwrapped(on: reactor)
-            for control in controls { obey(control, on: reactor) }
-        } catch {
-            processUnwrapped(on: reactor)
-            send(on: reactor) { WebSocketFrameHeader.encodeClose(code: error.closeCode, into: &$0) }
-            cut(.protocolError, detail: "\(error)", on: reactor)
-        }
-        return bytes.byteCount
+        return take(bytes, on: reactor)
+    }
+
+    override func goodbye(fault: String?, on reactor: Reactor) {
+        cut(fault == nil ? .said : .protocolError, detail: fault ?? "", on: reactor)
     }
 
     /// CONNECT was meant for the neighbour, who reads it again.
     override func handedOn(_ channel: consuming Channel, on reactor: Reactor) {
-        core.neighbour?.adopt(channel, exchange(&framing, with: DeviceFraming(.plain))).start(on: reactor)
+        core.neighbour?.adopt(channel, takeFraming()).start(on: reactor)
     }
 
-    private func obey(_ control: WebSocketControl, on reactor: Reactor) {
-        switch control {
-        case .ping(let payload):
-            if queuedBytes < Channel.highWater { send(on: reactor) { WebSocketFrameHeader.encodePong(payload, into: &$0) } }
-        case .close(let code):
-            send(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, into: &$0) }
-            if cutReason == nil { cut(.said, on: reactor) }
-        }
-    }
-
-    /// Goes on with what came in frames and has waited.
-    private func processUnwrapped(on reactor: Reactor) {
-        guard !framing.packets.isEmpty else { return }
-        var held = exchange(&framing.packets, with: ByteQueue())
-        let used = held.withBytes { process($0, on: reactor) }
-        held.consume(used)
-        framing.packets = held
-    }
-
-    /// Works off whole packets and returns how many bytes they had.
-    private func process(_ bytes: RawSpan, on reactor: Reactor) -> Int {
+    override func process(_ bytes: RawSpan, on reactor: Reactor) -> Int {
         let limit = core.servingLimits.packetBytes  // behind a lock: once for all packets of a read
         var used = 0
         do throws(MQTTError) {
@@ -128,9 +91,6 @@ final class DeviceConnection: Connection {
         if isHeld { pause(on: reactor) }
         return cutReason == nil ? used : bytes.byteCount
     }
-
-    /// What carries it, as the audit log names it.
-    var transport: String { framing.kind == .plain ? "mqtt" : "mqtt-ws" }
 
     /// Whether what comes next has to wait.
     var isHeld: Bool { isCommitting || telemetry.isDeferred || acknowledgements.isFull || heldUntil != nil }
@@ -166,15 +126,6 @@ final class DeviceConnection: Connection {
         case .disconnect: cut(.said, on: reactor)
         default: cut(.protocolError, detail: "a packet that a client does not send now", on: reactor)
         }
-    }
-
-    /// Sends a packet; `payload` is a PUBLISH's.
-    func emit(_ packet: MQTTPacket, payload: RawSpan = RawSpan(), on reactor: Reactor) {
-        send(on: reactor) { framing.append(packet, payload: payload, to: &$0) }
-    }
-
-    func acknowledge(_ ids: [UInt16], on reactor: Reactor) {
-        send(on: reactor) { framing.appendPubacks(ids, to: &$0) }
     }
 
     /// A device that does not read what waits for it is not there.

@@ -4,13 +4,11 @@ import LinuxIO
 import TLS
 import Wire
 
-/// A device that asks the service for something: what it says of itself, and what it shows for it.
+/// A device that asks the service for something, and what it says of itself.
 struct DeviceCaller: Sendable {
     let scope, registrationID, apiVersion: String
     /// The CONNECT's password or the field `Authorization`.
     let token: String?
-    /// Certificates that it has shown, its own first, DER.
-    let chain: [[UInt8]]
     let from: String
     let transport: String
 }
@@ -40,15 +38,11 @@ extension ProvisioningCore {
     private static let patience = 3
 
     /// Finds the enrollment that lets the device in; says so in the audit log.
-    func authenticate(_ caller: DeviceCaller) throws(EnrollmentError) -> Admission {
-        let chain = caller.chain.compactMap { try? Certificate(der: $0) }
-        guard chain.count == caller.chain.count else {
-            note(.authentication, "register", .refused("unreadable", "a certificate cannot be read"), caller)
-            throw .unauthorized
-        }
+    private func authenticate(_ caller: DeviceCaller, _ certificates: ClientCertificates) throws(EnrollmentError) -> Admission {
         do throws(EnrollmentRefusal) {
             return try enrollments.authenticate(
-                registrationID: caller.registrationID, token: caller.token, chain: chain, scope: caller.scope, now: Clock.unixSeconds)
+                registrationID: caller.registrationID, token: caller.token, certificates: certificates, scope: caller.scope,
+                now: Clock.unixSeconds)
         } catch {
             note(.authentication, "register", .refused(error.code, error.words), caller)
             throw error.error
@@ -62,11 +56,13 @@ extension ProvisioningCore {
     }
 
     /// Begins a registration, or finds the one that is under way; `answer` is called on any thread, once.
-    func register(_ caller: DeviceCaller, body: [UInt8], _ answer: @escaping @Sendable (DeviceAnswer) -> Void) {
+    func register(
+        _ caller: DeviceCaller, _ certificates: ClientCertificates, body: [UInt8], _ answer: @escaping @Sendable (DeviceAnswer) -> Void
+    ) {
         do throws(EnrollmentError) {
             let request = try DeviceRegistration(body, of: caller)
             guard request.csr == nil else { throw .invalid("this service issues no certificates") }
-            let admission = try authenticate(caller)
+            let admission = try authenticate(caller, certificates)
             guard mayBegin() else { throw .refused(code: 429001, "too many registrations at once") }
             enrollments.submit(.begin(admission, payload: request.payload, apiVersion: caller.apiVersion), to: writer) { [self] result in
                 switch result {
@@ -88,9 +84,9 @@ extension ProvisioningCore {
     }
 
     /// How an operation goes.
-    func poll(_ caller: DeviceCaller, operation id: String) -> DeviceAnswer {
+    func poll(_ caller: DeviceCaller, _ certificates: ClientCertificates, operation id: String) -> DeviceAnswer {
         do throws(EnrollmentError) {
-            _ = try authenticate(caller)
+            _ = try authenticate(caller, certificates)
             guard let operation = try enrollments.operation(id, of: caller.registrationID) else {
                 throw .refused(code: 404202, "no such operation")
             }
@@ -102,10 +98,10 @@ extension ProvisioningCore {
     }
 
     /// Where a device was assigned.
-    func lookUp(_ caller: DeviceCaller, body: [UInt8]) -> DeviceAnswer {
+    func lookUp(_ caller: DeviceCaller, _ certificates: ClientCertificates, body: [UInt8]) -> DeviceAnswer {
         do throws(EnrollmentError) {
             guard try DeviceRegistration(body, of: caller).csr == nil else { throw .invalid("a look-up takes no csr") }
-            _ = try authenticate(caller)
+            _ = try authenticate(caller, certificates)
             guard let record = try enrollments.record(caller.registrationID) else {
                 throw .refused(code: 404201, "this device has never registered")
             }

@@ -4,17 +4,17 @@ import Console
 import Enrollments
 import LinuxIO
 import Serving
+import TLS
 import Wire
 
 /// A device's MQTT connection to the service, plain or inside a WebSocket (dps 2).
-final class ProvisioningConnection: Connection {
+final class ProvisioningConnection: MQTTConnection {
     /// Milliseconds in which a device has to register.
     private static let idleMilliseconds: UInt64 = 60_000
     /// Seconds of keep-alive that count at most.
     private static let longestKeepAlive: UInt16 = 1177
 
     private let core: ProvisioningCore
-    private var framing: DeviceFraming
     private var caller: DeviceCaller?
     /// The quality at which answers go out; nil before SUBSCRIBE.
     private var granted: MQTTQoS?
@@ -24,25 +24,18 @@ final class ProvisioningConnection: Connection {
     private var silenceMilliseconds: UInt64 = 0
     private var lastHeard: UInt64 = 0, idleSince: UInt64 = 0
     private var hasRegistered = false, isOver = false
-    private var chain: [[UInt8]] = []
+    private var certificates = ClientCertificates()
     private var mailbox: Mailbox?
 
     /// - Parameter framing: may have packets in it already.
     init(_ channel: consuming Channel, core: ProvisioningCore, framing: consuming DeviceFraming) {
         self.core = core
-        self.framing = framing
-        super.init(channel)
-        openingMilliseconds = core.server.limits.handshakeSeconds * 1000
-        stallMilliseconds = ServingLimits.stallMilliseconds
+        super.init(channel, framing: framing, openingSeconds: core.server.limits.handshakeSeconds)
     }
 
     override func opened(_ channel: inout Channel, on reactor: Reactor) throws {
-        if framing.kind == .webSocket {  // the listener's are those of a service
-            let (idle, interval) = ServingLimits.deviceKeepAlive
-            channel.transport.keepAlive(idleSeconds: idle, intervalSeconds: interval)
-        }
-        reactor.setDeadline(of: self, inMilliseconds: core.server.limits.handshakeSeconds * 1000)
-        chain = channel.peerChain
+        try super.opened(&channel, on: reactor)
+        certificates = ClientCertificates(channel.peerChain)
         mailbox = reactor.mailbox
         processUnwrapped(on: reactor)
     }
@@ -52,40 +45,12 @@ final class ProvisioningConnection: Connection {
     override func received(_ bytes: RawSpan, _ channel: inout Channel, on reactor: Reactor) throws -> Int {
         guard !isOver else { return bytes.byteCount }
         lastHeard = reactor.now
-        if framing.kind == .plain { return process(bytes, on: reactor) }
-        do throws(WebSocketError) {
-            // The bytes are ours and used up whole: unmasking in place harms nobody.
-            let controls = try bytes.withUnsafeBytes { raw throws(WebSocketError) in
-                try framing.unwrap(UnsafeMutableRawBufferPointer(mutating: raw))
-            }
-            processUnwrapped(on: reactor)
-            for control in controls {
-                switch control {
-                case .ping(let payload):
-                    if queuedBytes < Channel.highWater { send(on: reactor) { WebSocketFrameHeader.encodePong(payload, into: &$0) } }
-                case .close(let code):
-                    send(on: reactor) { WebSocketFrameHeader.encodeClose(code: code, into: &$0) }
-                    cut("", on: reactor)
-                }
-            }
-        } catch {
-            processUnwrapped(on: reactor)
-            send(on: reactor) { WebSocketFrameHeader.encodeClose(code: error.closeCode, into: &$0) }
-            cut("\(error)", on: reactor)
-        }
-        return bytes.byteCount
+        return take(bytes, on: reactor)
     }
 
-    /// Goes on with what came in frames.
-    private func processUnwrapped(on reactor: Reactor) {
-        guard !framing.packets.isEmpty else { return }
-        var held = exchange(&framing.packets, with: ByteQueue())
-        let used = held.withBytes { process($0, on: reactor) }
-        held.consume(used)
-        framing.packets = held
-    }
+    override func goodbye(fault: String?, on reactor: Reactor) { cut(fault ?? "", on: reactor) }
 
-    private func process(_ bytes: RawSpan, on reactor: Reactor) -> Int {
+    override func process(_ bytes: RawSpan, on reactor: Reactor) -> Int {
         let limit = core.server.limits.packetBytes  // behind a lock: once for all packets of a read
         var used = 0
         do throws(MQTTError) {
@@ -126,10 +91,6 @@ final class ProvisioningConnection: Connection {
         }
     }
 
-    private func emit(_ packet: MQTTPacket, payload: RawSpan = RawSpan(), on reactor: Reactor) {
-        send(on: reactor) { framing.append(packet, payload: payload, to: &$0) }
-    }
-
     // CONNECT
 
     /// Lets in whoever is well formed: what the device shows is judged with its first request, whose answer can say more (dps 2.2).
@@ -141,14 +102,14 @@ final class ProvisioningConnection: Connection {
             return refuse(.badUserNameOrPassword, "the user name has another form, or names another device", on: reactor)
         }
         let password = connect.password.flatMap { $0.isEmpty ? nil : $0 }, token = password?.span.bytes.toString()
-        if password == nil, chain.isEmpty { return refuse(.notAuthorized, "neither a token nor a certificate", on: reactor) }
+        if password == nil, certificates.isEmpty { return refuse(.notAuthorized, "neither a token nor a certificate", on: reactor) }
         if password != nil, token.flatMap({ try? SASToken(parsing: $0) }) == nil {
             return refuse(.notAuthorized, "the password is no token", on: reactor)
         }
         guard !reactor.isDraining else { return refuse(.serverUnavailable, "draining", on: reactor) }
         let caller = DeviceCaller(
-            scope: name.scope, registrationID: name.registrationID, apiVersion: name.apiVersion, token: token, chain: chain,
-            from: peer?.description ?? "", transport: framing.kind == .plain ? "mqtt" : "mqtt-ws")
+            scope: name.scope, registrationID: name.registrationID, apiVersion: name.apiVersion, token: token,
+            from: peer?.description ?? "", transport: transport)
         self.caller = caller
         let keepAlive = connect.keepAliveSeconds == 0 ? Self.longestKeepAlive : min(connect.keepAliveSeconds, Self.longestKeepAlive)
         silenceMilliseconds = UInt64(keepAlive) * 1500
@@ -179,12 +140,12 @@ final class ProvisioningConnection: Connection {
         if let id = publish.packetID { emit(.puback(packetID: id), on: reactor) }
         guard let rid = request.rid else { return }
         switch request.kind {
-        case .poll(let operation): answer(core.poll(caller, operation: operation), rid: rid, on: reactor)
+        case .poll(let operation): answer(core.poll(caller, certificates, operation: operation), rid: rid, on: reactor)
         case .register:
             guard waiting < 4 else { return answer(DeviceAnswer(.refused(code: 429001, "one at a time")), rid: rid, on: reactor) }
             waiting += 1
             let token = self.token, mailbox = reactor.mailbox
-            core.register(caller, body: payload.toArray()) { answer in
+            core.register(caller, certificates, body: payload.toArray()) { answer in
                 mailbox.send { reactor in
                     guard let connection = reactor.source(token) as? ProvisioningConnection else { return }
                     connection.waiting -= 1

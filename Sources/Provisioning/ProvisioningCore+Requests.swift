@@ -104,16 +104,16 @@ private struct ProvisioningHTTPRequest {
         }
         let caller = DeviceCaller(
             scope: path[0], registrationID: path[2], apiVersion: version, token: head.headers["Authorization"],
-            chain: connection.certificates.der,
             from: connection.peer?.description ?? "", transport: "https")
+        let certificates = connection.certificates
         switch (path.count, path.dropFirst(3).first) {
-        case (3, _): return only("POST") ?? HTTPAnswer(core.lookUp(caller, body: body))
-        case (5, "operations"): return only("GET") ?? HTTPAnswer(core.poll(caller, operation: path[4]))
+        case (3, _): return only("POST") ?? HTTPAnswer(core.lookUp(caller, certificates, body: body))
+        case (5, "operations"): return only("GET") ?? HTTPAnswer(core.poll(caller, certificates, operation: path[4]))
         case (4, "register"):
             if let refusal = only("PUT") { return refusal }
             let token = connection.token, serial = connection.serial, mailbox = reactor.mailbox
             let start = "https://\(head.headers["Host"] ?? "")\(String(head.path.utf8.dropLast("/register".utf8.count)) ?? "")"
-            core.register(caller, body: body) { answer in
+            core.register(caller, certificates, body: body) { answer in
                 mailbox.send { reactor in
                     var made = HTTPAnswer(answer)
                     if let operation = answer.operation {

@@ -2,7 +2,9 @@ import Bytes
 import Wire
 
 /// How a device's MQTT packets travel: bare on the MQTT port, or as the payload of binary WebSocket frames (mqtt-device 2.2).
-package struct DeviceFraming: ~Copyable {
+///
+/// Public, as the initializer of an open class takes it.
+public struct DeviceFraming: ~Copyable {
     package enum Kind { case plain, webSocket }
 
     package let kind: Kind

@@ -1,6 +1,7 @@
 import Glibc
 import LinuxIO
 import Store
+import TLS
 import Testing
 import Wire
 
@@ -23,8 +24,8 @@ import Wire
                 while number - writer.statistics.jobs / 2 > 200 { sched_yield() }
                 let id = "dev-\(number)"
                 let admission = try enrollments.authenticate(
-                    registrationID: id, token: Service.token(id, try #require(key.derived(for: id))), chain: [], scope: "0ne00012345",
-                    now: 1_700_000_000)
+                    registrationID: id, token: Service.token(id, try #require(key.derived(for: id))),
+                    certificates: ClientCertificates(), scope: "0ne00012345", now: 1_700_000_000)
                 enrollments.submit(.begin(admission, payload: nil, apiVersion: "2021-06-01"), to: writer) { result in
                     guard case .success(let outcome) = result, let begun = outcome.operation else { return }
                     enrollments.submit(.finish(operation: begun.id, .assigned(migrated: false)), to: writer) { result in

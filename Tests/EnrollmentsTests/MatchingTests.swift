@@ -39,7 +39,8 @@ extension Certificate {
 
     private func show(_ service: Service, _ id: String, _ chain: [Certificate], at time: Int64 = now) -> String? {
         refusal { () throws(EnrollmentRefusal) in
-            try service.enrollments.authenticate(registrationID: id, token: nil, chain: chain, scope: "0ne00012345", now: time)
+            try service.enrollments.authenticate(
+                registrationID: id, token: nil, certificates: ClientCertificates(chain.map(\.der)), scope: "0ne00012345", now: time)
         }
     }
 
@@ -55,7 +56,8 @@ extension Certificate {
         let other = try #require(SymmetricKey.random())
         func code(_ token: String, as id: String = "press-07", scope: String = "0ne00012345") -> String? {
             refusal { () throws(EnrollmentRefusal) in
-                try service.enrollments.authenticate(registrationID: id, token: token, chain: [], scope: scope, now: now)
+                try service.enrollments.authenticate(
+                    registrationID: id, token: token, certificates: ClientCertificates(), scope: scope, now: now)
             }
         }
         #expect(code(Service.token("press-07", other)) == "wrong-signature")
@@ -151,7 +153,7 @@ extension Certificate {
         #expect(show(service, "press-07", [one], at: now - 86400) == "not-yet-valid")
         #expect(show(service, "press-07", []) == "no-credential")
         let admission = try service.enrollments.authenticate(
-            registrationID: "press-07", token: nil, chain: [one], scope: "0ne00012345", now: now)
+            registrationID: "press-07", token: nil, certificates: ClientCertificates([one.der]), scope: "0ne00012345", now: now)
         #expect(admission.authentication["type"] == "selfSigned")
         #expect(admission.authentication["x509Thumbprint"]?["primaryThumbprint"]?.string == one.sha256Thumbprint)
         #expect(admission.attestation["certificateInfo"]?["sha1Thumbprint"]?.string == one.sha1Thumbprint)
@@ -216,7 +218,7 @@ extension Certificate {
         let chain = [try tree.leaf("dev"), tree.middle.certificate, tree.root.certificate]
         for chain in [chain, Array(chain.prefix(2)), Array(chain.prefix(1))] {
             let admission = try service.enrollments.authenticate(
-                registrationID: "dev", token: "", chain: chain, scope: "0ne00012345", now: now)
+                registrationID: "dev", token: "", certificates: ClientCertificates(chain.map(\.der)), scope: "0ne00012345", now: now)
             #expect(admission.enrollment.name.id == "few")
         }
         try service.put(.group, "few", signed(tree.middle.certificate, ["provisioningStatus": "disabled"]))
@@ -224,6 +226,27 @@ extension Certificate {
         #expect(show(service, "dev", [try tree.leaf("dev", by: tree.root)]) == nil)
         try service.enrollments.perform(.delete(try EnrollmentName(.group, "FEW"), .any))
         #expect(show(service, "dev", chain) == nil)
+    }
+
+    @Test func aConnectionThatAsksAgainIsJudgedByTheGroupsOfNow() throws {
+        let service = try Service(), tree = try Tree()
+        try upload(service, "root", tree.root.certificate)
+        try service.put(.group, "all", ["attestation": ["type": "x509", "x509": ["caReferences": ["primary": "root"]]]])
+        let shown = ClientCertificates([try tree.leaf("Dev"), tree.middle.certificate].map(\.der))
+        func ask(at time: Int64 = now) -> String? {
+            refusal { () throws(EnrollmentRefusal) in
+                try service.enrollments.authenticate(
+                    registrationID: "dev", token: nil, certificates: shown, scope: "0ne00012345", now: time)
+            }
+        }
+        #expect(ask() == nil && shown.proof?.authority == tree.root.certificate.sha256Thumbprint)
+        #expect(ask() == nil && ask(at: now + 2 * 86400) == "expired")
+        try service.put(.group, "few", signed(tree.middle.certificate, ["provisioningStatus": "disabled"]))
+        #expect(ask() == "disabled")
+        try service.enrollments.perform(.delete(try EnrollmentName(.group, "few"), .any))
+        #expect(ask() == nil)
+        try service.enrollments.perform(.delete(try EnrollmentName(.group, "all"), .any))
+        #expect(ask() == "no-issuer")
     }
 
     @Test func aCertificateIsVerifiedByOneThatItsKeySigned() throws {

@@ -1,6 +1,7 @@
 import Glibc
 import LinuxIO
 import Store
+import TLS
 import Testing
 import Wire
 
@@ -57,7 +58,8 @@ final class Service {
     }
 
     func admit(_ id: String, token: String) throws(EnrollmentRefusal) -> Admission {
-        try enrollments.authenticate(registrationID: id, token: token, chain: [], scope: "0ne00012345", now: 1_700_000_000)
+        try enrollments.authenticate(
+            registrationID: id, token: token, certificates: ClientCertificates(), scope: "0ne00012345", now: 1_700_000_000)
     }
 
     /// A device's whole registration, with hubs that do all they are asked for.
