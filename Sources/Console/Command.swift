@@ -58,7 +58,7 @@ package enum Completion: Sendable, Equatable { case nothing, file, directory, wo
 
 /// An option of a command.
 package struct Option: Sendable {
-    package enum Value: Sendable, Equatable { case none, required(String), optional(String) }
+    package enum Value: Sendable, Equatable { case none, required(String) }
 
     /// The long name without its dashes.
     package var name: String
@@ -83,13 +83,6 @@ package struct Option: Sendable {
         completion: Completion = .nothing
     ) -> Option {
         Option(name: name, short: short, value: .required(placeholder), summary: summary, repeats: repeats, completion: completion)
-    }
-
-    /// `--name` or `--name=VALUE`.
-    package static func optionalValue(
-        _ name: String, short: Character? = nil, _ placeholder: String, _ summary: String, completion: Completion = .nothing
-    ) -> Option {
-        Option(name: name, short: short, value: .optional(placeholder), summary: summary, repeats: false, completion: completion)
     }
 }
 

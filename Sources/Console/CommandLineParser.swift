@@ -65,14 +65,12 @@ package enum CommandLineParser {
             switch option.value {
             case .none: break
             case .required: shorts += ":"
-            case .optional: shorts += "::"
             }
         }
         let kinds: [CInt] = options.map { option in
             switch option.value {
             case .none: 0
             case .required: 1
-            case .optional: 2
             }
         }
         let names = options.map { strdup($0.name) }

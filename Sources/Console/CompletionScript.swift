@@ -149,7 +149,6 @@ extension CompletionScript {
             switch option.value {
             case .none: ("", "")
             case .required(let placeholder): ("=", ":\(escaped(placeholder, ":")):" + zshAction(option.completion))
-            case .optional(let placeholder): ("=-", "::\(escaped(placeholder, ":")):" + zshAction(option.completion))
             }
         let long = quoted((option.repeats ? "*" : "") + "--" + option.name + mark + text + value)
         guard let short = option.short else { return [long] }

@@ -63,7 +63,6 @@ package enum Help {
             switch option.value {
             case .none: "--\(option.name)"
             case .required(let placeholder): "--\(option.name) \(placeholder)"
-            case .optional(let placeholder): "--\(option.name)[=\(placeholder)]"
             }
         return short + long + (option.repeats ? " ..." : "")
     }

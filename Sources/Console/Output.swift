@@ -10,9 +10,6 @@ package enum Output {
     /// Set by `-q`: `tell` is silent.
     package static func setQuiet(_ quiet: Bool) { isQuiet.store(quiet, ordering: .relaxed) }
 
-    /// Whether colour and progress may be shown on standard error: a terminal, and no `NO_COLOR`.
-    package static var isDecorated: Bool { isatty(STDERR_FILENO) == 1 && (Environment.text("NO_COLOR") ?? "").isEmpty }
-
     /// A line of a result. Buffered; flushed when the command ends, or by `flush` where results trickle.
     package static func line(_ text: String) throws(Failure) {
         try write(text + "\n")

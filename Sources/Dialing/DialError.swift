@@ -60,13 +60,4 @@ package enum DialError: Error, Equatable, Sendable, CustomStringConvertible {
         if says("self-signed") || says("issuer certificate") { return " (name its root with --ca)" }
         return ""
     }
-
-    /// Whether the same attempt may succeed later without anybody changing anything here.
-    package var isTransient: Bool {
-        switch self {
-        case .file, .badSetting: false
-        case .refused(_, let status): status >= 500 || status == 429
-        default: true
-        }
-    }
 }

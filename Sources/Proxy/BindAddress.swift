@@ -18,7 +18,5 @@ struct BindAddress: Sendable {
         self.plain = plain
     }
 
-    static let loopback = BindAddress("127.0.0.1")
-
     func at(_ port: UInt16) -> SocketAddress { SocketAddress(address: literal, port: port) ?? plain }
 }

@@ -57,15 +57,11 @@ package final class AuthorizedServices: Sendable {
     /// Reads the file if it has changed; throws what is wrong with it.
     package func check() throws(TrustError) { _ = try rules() }
 
-    /// Who came, if it may come in; nil: nobody who may.
+    /// Who came, or why it may not come in.
+    ///
     /// - Parameters:
     ///   - chain: DER, leaf first, of a handshake in which the service proved that it has the leaf's key.
     ///   - now: unix seconds.
-    package func permits(_ chain: [[UInt8]], now: Int64 = Clock.unixSeconds) -> String? {
-        if case .permitted(let name) = verdict(chain, now: now) { name } else { nil }
-    }
-
-    /// The same with the reason.
     package func verdict(_ chain: [[UInt8]], now: Int64 = Clock.unixSeconds) -> Verdict {
         do throws(TrustError) {
             let rules = try rules()

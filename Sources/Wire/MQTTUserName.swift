@@ -6,9 +6,7 @@ package struct MQTTUserName: Equatable, Sendable {
     package let query: [TopicField]
 
     package var apiVersion: String? { query["api-version"] }
-    package var deviceClientType: String? { query["DeviceClientType"] }
     package var modelID: String? { query["model-id"] }
-    package var authChain: String? { query["auth-chain"] }
 
     /// Nil when the name does not belong to the client id: an authentication failure.
     package init?(_ text: String, clientID: String) {

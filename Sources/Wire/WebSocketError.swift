@@ -12,13 +12,11 @@ package enum WebSocketError: Error, Equatable, Sendable {
     /// A Close of one byte, or with a code that never goes on the wire (section 7.4).
     case malformedClose
     case notUTF8
-    case tooLarge
 
     /// The code of the Close to answer with.
     package var closeCode: UInt16 {
         switch self {
         case .notUTF8: WebSocketClose.invalidPayload
-        case .tooLarge: WebSocketClose.tooBig
         default: WebSocketClose.protocolError
         }
     }
@@ -30,10 +28,7 @@ package enum WebSocketClose {
     package static let goingAway: UInt16 = 1001
     package static let protocolError: UInt16 = 1002
     package static let invalidPayload: UInt16 = 1007
-    package static let policyViolation: UInt16 = 1008
-    package static let tooBig: UInt16 = 1009
     package static let internalError: UInt16 = 1011
-    package static let tryAgainLater: UInt16 = 1013
 
     /// Whether a code may be sent and received: 1004, 1005, 1006, 1015 and those below 1000 never are (device-streams 6.8 rule 5).
     package static func isValid(_ code: UInt16) -> Bool {

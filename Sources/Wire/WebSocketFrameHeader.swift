@@ -16,22 +16,6 @@ package enum WebSocketOpcode: UInt8, Sendable {
     package var isControl: Bool { rawValue >= 8 }
 }
 
-/// What a frame may cost, in bytes.
-package struct WebSocketLimits: Sendable {
-    /// The longest payload of one frame.
-    package var frameBytes: Int
-    /// The longest message put together by `WebSocketMessages`; a receiver alone holds no message and has no use for it.
-    package var messageBytes: Int
-
-    package init(frameBytes: Int = .max, messageBytes: Int = 1 << 20) {
-        self.frameBytes = frameBytes
-        self.messageBytes = messageBytes
-    }
-
-    /// Any frame, messages of up to 1 MiB.
-    package static let standard = WebSocketLimits()
-}
-
 /// The header of a frame: RFC 6455 section 5.2.
 ///
 ///     | FIN RSV1-3 opcode(4) | MASK length(7) | length: 0, 2 or 8 bytes | key: 0 or 4 bytes |
@@ -54,9 +38,7 @@ package struct WebSocketFrameHeader: Equatable, Sendable {
     package static let maximumLength = 14
 
     /// Reads a header that `role` receives. Extensions are never agreed on, so the reserved bits must be clear.
-    package static func parse(
-        _ bytes: RawSpan, role: WebSocketRole, limits: WebSocketLimits = .standard
-    ) throws(WebSocketError) -> Parsed<WebSocketFrameHeader> {
+    package static func parse(_ bytes: RawSpan, role: WebSocketRole) throws(WebSocketError) -> Parsed<WebSocketFrameHeader> {
         guard bytes.byteCount > 0 else { return .needMoreData(total: 2) }
         let first = bytes.byte(at: 0)
         guard first & 0x70 == 0 else { throw .reservedBits }
@@ -81,7 +63,6 @@ package struct WebSocketFrameHeader: Equatable, Sendable {
             guard long > 0xFFFF else { throw .nonMinimalLength }
             length = long
         }
-        guard length <= limits.frameBytes else { throw .tooLarge }
         guard bytes.byteCount >= end else { return .needMoreData(total: end) }
         let key = masked ? bytes.bigEndian(at: lengthEnd, as: UInt32.self) : nil
         return .complete(WebSocketFrameHeader(fin: fin, opcode: opcode, maskKey: key, payloadLength: length), consumed: end)

@@ -29,7 +29,6 @@ package struct WebSocketReceiver: Sendable {
     }
 
     private let role: WebSocketRole
-    private let limits: WebSocketLimits
     private let unmasks: Bool
     private var state = State.header
     /// Inside a fragmented message.
@@ -56,9 +55,8 @@ package struct WebSocketReceiver: Sendable {
     /// - Parameters:
     ///   - role: which end we are.
     ///   - unmasks: false for an owner that unmasks data itself, by `payloadKey`, on its way elsewhere.
-    package init(role: WebSocketRole, limits: WebSocketLimits = .standard, unmasks: Bool = true) {
+    package init(role: WebSocketRole, unmasks: Bool = true) {
         self.role = role
-        self.limits = limits
         self.unmasks = unmasks
     }
 
@@ -122,7 +120,7 @@ package struct WebSocketReceiver: Sendable {
     ) throws(WebSocketError) -> WebSocketFrameHeader? {
         let rest = UnsafeRawBufferPointer(rebasing: buffer[position...])
         if partialCount == 0 {
-            switch try WebSocketFrameHeader.parse(rest.bytes, role: role, limits: limits) {
+            switch try WebSocketFrameHeader.parse(rest.bytes, role: role) {
             case .complete(let header, let consumed):
                 position += consumed
                 return header
@@ -138,7 +136,7 @@ package struct WebSocketReceiver: Sendable {
             partialCount += 1
             position += 1
             let seen = partial.span.bytes.extracting(0..<partialCount)
-            if case .complete(let header, _) = try WebSocketFrameHeader.parse(seen, role: role, limits: limits) {
+            if case .complete(let header, _) = try WebSocketFrameHeader.parse(seen, role: role) {
                 partialCount = 0
                 return header
             }

@@ -10,7 +10,7 @@ private let table = Command(
             name: "create", summary: "creates a device",
             options: [
                 .value("auth", "WAY", "how it proves itself"), .value("tag", short: "t", "TEXT", "a label", repeats: true),
-                .optionalValue("colour", "WHEN", "colours"), .value("ttl", "TIME", "how long"),
+                .value("ttl", "TIME", "how long"),
             ],
             operands: [Operand("ID"), Operand("FILE", .many)], run: { _ in }),
         Command(name: "connect", summary: "runs a command", operands: [Operand("ID"), Operand("WORD", .many)], stopsAtFirstOperand: true) {
@@ -66,9 +66,6 @@ private func parse(_ words: String...) throws -> Arguments {
     }
 
     @Test func anOptionalValueNeedsItsEqualsSign() throws {
-        #expect(try parse("create", "--colour", "x").text("colour") == nil)
-        #expect(try parse("create", "--colour", "x").flag("colour"))
-        #expect(try parse("create", "--colour=never", "x").text("colour") == "never")
     }
 
     @Test(arguments: [
@@ -107,7 +104,7 @@ private func parse(_ words: String...) throws -> Arguments {
         #expect(page == Help.page(for: command, path: path))
         #expect(page.split(separator: "\n").allSatisfy { $0.count <= 80 })
         #expect(page.hasPrefix("usage: iotstream device create [OPTION]... ID [FILE]...\n"))
-        for name in ["--state DIR", "--auth WAY", "-t, --tag TEXT", "--colour[=WHEN]", "--version"] { #expect(page.contains(name)) }
+        for name in ["--state DIR", "--auth WAY", "-t, --tag TEXT", "--version"] { #expect(page.contains(name)) }
     }
 
     @Test(arguments: [("90", 90), ("30s", 30), ("5m", 300), ("1h30m", 5_400), ("2d", 172_800)])

@@ -349,25 +349,4 @@ import Testing
             #expect(throws: TelemetryError.badPartitionCount(count)) { try place.open { $0.partitions = count } }
         }
     }
-
-    @Test func followsAllDevicesOrOne() throws {
-        let log = try place.open { $0.partitions = 4 }
-        log.append(["old"], device: "d1")
-        let all = try TelemetryFollower(log.directory, from: .latest),
-            one = try TelemetryFollower(log.directory, device: "d1", from: .earliest)
-        func texts(_ follower: TelemetryFollower) throws -> [String] {
-            try follower.next(records: 3).flatMap { step in
-                if case .records(let partition, let records) = step { return records.map { "\(partition) \($0.text)" } }
-                return []
-            }
-        }
-        #expect(try texts(all).isEmpty && !all.wait(milliseconds: 0))
-        for device in ["d1", "press-17", "thermostat", "d1"] { log.append(["\(device)"], device: device) }
-        #expect(all.wait(milliseconds: 10_000))
-        #expect(try texts(all) == ["1 press-17", "2 d1", "2 thermostat", "2 d1"])
-        #expect(try texts(all).isEmpty)
-        #expect(try texts(one) == ["2 old", "2 d1"])
-        #expect(try texts(one) == ["2 d1"])
-        log.close()
-    }
 }

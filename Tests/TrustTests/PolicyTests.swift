@@ -27,6 +27,13 @@ struct Authority {
     }
 }
 
+extension AuthorizedServices {
+    /// Who came, if it may come in.
+    fileprivate func permits(_ chain: [[UInt8]], now: Int64 = Clock.unixSeconds) -> String? {
+        if case .permitted(let name) = verdict(chain, now: now) { name } else { nil }
+    }
+}
+
 @Suite struct DevicePolicyTests {
     private let hub = HostPort(host: "hub.example", port: nil)
 

@@ -148,7 +148,7 @@ import Testing
         let text = MQTTUserName.make(
             host: "h", client: client, apiVersion: "2021-04-12", clientType: "iotstream/1 (x)", modelID: "dtmi:a;1")
         let name = try #require(MQTTUserName(text, clientID: client.clientID))
-        #expect(name.deviceClientType == "iotstream/1 (x)")
+        #expect(name.query["DeviceClientType"] == "iotstream/1 (x)")
         #expect(name.modelID == "dtmi:a;1")
     }
 }

@@ -16,8 +16,8 @@ private struct Outcome: Equatable {
     var betweenMessages = false
 }
 
-private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits, unmasks: Bool = true) -> Outcome {
-    var receiver = WebSocketReceiver(role: role, limits: limits, unmasks: unmasks)
+private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, unmasks: Bool = true) -> Outcome {
+    var receiver = WebSocketReceiver(role: role, unmasks: unmasks)
     var outcome = Outcome()
     for piece in pieces {
         var bytes = Array(bytes[piece])
@@ -54,29 +54,6 @@ private func run(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole,
     return outcome
 }
 
-private func messages(_ bytes: [UInt8], in pieces: [Range<Int>], role: WebSocketRole, limits: WebSocketLimits)
-    -> (seen: [WebSocketMessages.Event], error: WebSocketError?)
-{
-    var reader = WebSocketMessages(role: role, limits: limits)
-    var seen: [WebSocketMessages.Event] = []
-    var failure: WebSocketError?
-    for piece in pieces {
-        var bytes = Array(bytes[piece])
-        let failed = bytes.withUnsafeMutableBytes { buffer in
-            var position = 0
-            do throws(WebSocketError) {
-                while let event = try reader.next(in: buffer, at: &position) { seen.append(event) }
-                return false
-            } catch {
-                failure = error
-                return true
-            }
-        }
-        if failed { break }
-    }
-    return (seen, failure)
-}
-
 @main
 enum WebSocketFuzz {
     static func main() {
@@ -85,11 +62,10 @@ enum WebSocketFuzz {
 }
 
 private func fuzzWebSocket(_ input: inout FuzzInput) {
-    let limits = WebSocketLimits(frameBytes: input.number(below: 2) == 0 ? .max : 300, messageBytes: 200)
     for role in [WebSocketRole.server, .client] {
         let header = checkSplits(of: &input) { bytes -> (verdict: Verdict<WebSocketFrameHeader>, wanted: Int) in
             do throws(WebSocketError) {
-                switch try WebSocketFrameHeader.parse(bytes, role: role, limits: limits) {
+                switch try WebSocketFrameHeader.parse(bytes, role: role) {
                 case .needMoreData(let total): return (.more, total)
                 case .complete(let value, let consumed): return (.value(value, consumed: consumed), 0)
                 }
@@ -106,15 +82,12 @@ private func fuzzWebSocket(_ input: inout FuzzInput) {
         let pieces = input.pieces()
         let whole = [0..<input.bytes.count]
         check(
-            run(input.bytes, in: whole, role: role, limits: limits) == run(input.bytes, in: pieces, role: role, limits: limits),
+            run(input.bytes, in: whole, role: role) == run(input.bytes, in: pieces, role: role),
             "frames are the same in pieces")
         check(
-            run(input.bytes, in: whole, role: role, limits: limits)
-                == run(input.bytes, in: pieces, role: role, limits: limits, unmasks: false),
+            run(input.bytes, in: whole, role: role)
+                == run(input.bytes, in: pieces, role: role, unmasks: false),
             "a payload is the same whoever unmasks it")
-        check(
-            messages(input.bytes, in: whole, role: role, limits: limits) == messages(input.bytes, in: pieces, role: role, limits: limits),
-            "messages are the same in pieces")
     }
 
     // The input as a payload: what is sent arrives.
@@ -122,6 +95,6 @@ private func fuzzWebSocket(_ input: inout FuzzInput) {
     var output = ByteQueue()
     WebSocketFrameHeader.encodeFrame(.binary, input.bytes.span.bytes, maskKey: key, into: &output)
     var frame = FuzzInput(output.toArray())
-    let received = run(frame.bytes, in: frame.pieces(), role: .server, limits: .standard)
+    let received = run(frame.bytes, in: frame.pieces(), role: .server)
     check(received.payload == input.bytes && received.betweenMessages, "a payload arrives as it was sent")
 }
