@@ -103,15 +103,12 @@ extension Enrollments {
         _ table: Table, prefix: String = "", from start: String? = nil, top: Int = .max,
         in transaction: borrowing some Snapshot & ~Copyable, _ read: (_ key: RawSpan, _ value: RawSpan) -> Value?
     ) throws(EnrollmentError) -> [Value] {
-        var found: [Value] = []
         try stored { () throws(StoreError) in
-            try transaction.scan(table, prefix: prefix, from: start) { key, bytes throws(StoreError) in
+            try transaction.collect(table, prefix: prefix, from: start, top: top) { key, bytes throws(StoreError) in
                 guard let value = read(key, bytes) else { throw .damaged(path: "provisioning", reason: "a record of \(table)") }
-                found.append(value)
-                return found.count < top
+                return value
             }
         }
-        return found
     }
 
     private static let enrollmentsRead = RecordMemo<Enrollment?>()

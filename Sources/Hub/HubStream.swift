@@ -1,6 +1,4 @@
-import Audit
 import Connections
-import Console
 import LinuxIO
 import Registry
 import Relay
@@ -8,7 +6,9 @@ import Serving
 import Streams
 import Wire
 
-/// One stream at the hub: its state machine, its tokens, the request that opened it, its legs. Lives on one reactor.
+/// One stream at the hub: its state machine, its tokens, the request that opened it. Lives on one reactor.
+///
+/// Its parts: the legs that it joins (`+Legs`), and what log, audit log and listing have of it (`+Telling`).
 final class HubStream: LegOwner {
     /// What the service asked for.
     struct Order: Sendable {
@@ -32,26 +32,29 @@ final class HubStream: LegOwner {
     let identifier: StreamIdentifier
     let order: Order
     let openedAt = Timestamp.now
-    private unowned let desk: Desk
+    unowned let desk: Desk
     private weak var requester: HTTPConnection?
     private let serial: Int  // of its request
-    private var session: StreamSession
-    private let deviceToken = StreamToken(), serviceToken = StreamToken()
-    private var deviceLeg: (any HubLeg)?, serviceLeg: (any HubLeg)?
+    private(set) var session: StreamSession
+    let deviceToken = StreamToken(), serviceToken = StreamToken()
+    var deviceLeg: (any HubLeg)?, serviceLeg: (any HubLeg)?
     /// What the device's leg was asked to be; it may come before its answer.
-    private var deviceUpgrade: LegUpgrade?
-    private var switches: [Leg: BlindSwitch] = [:]
+    var deviceUpgrade: LegUpgrade?
+    var switches: [Leg: BlindSwitch] = [:]
     /// From the first leg on, while any rate is limited.
-    private var throttle: Throttle?
-    private var timer: Timer?
+    var throttle: Throttle?
+    var timer: Timer?
     private var presence: Directory.Presence?
     private var waitNumber: UInt64?
-    private var chosen: StreamWay?
-    private var devicePeer = ""
-    private var legEnd = ""
-    private var isListed = false, isTold = true
-    private var listedBytes: (UInt64, UInt64) = (0, 0)
-    private(set) var bytesToDevice: UInt64 = 0, bytesToService: UInt64 = 0
+    private(set) var chosen: StreamWay?
+    var devicePeer = ""
+    /// How the first leg ended, for the log.
+    var legEnd = ""
+    /// Whether the log has the stream's opening, or need not have it yet.
+    var isTold = true
+    var bytesToDevice: UInt64 = 0, bytesToService: UInt64 = 0
+    /// What the stream's file said last of them, to the device and to the service; nil while there is no file.
+    var listedBytes: (UInt64, UInt64)?
 
     /// Counts itself in at the desk; the caller has asked the limits.
     init(_ order: Order, requester: HTTPConnection, desk: Desk, on reactor: Reactor) {
@@ -197,149 +200,6 @@ final class HubStream: LegOwner {
         return headers
     }
 
-    // Legs
-
-    func admission(of leg: Leg, _ upgrade: LegUpgrade, authorization: String?) -> Admission {
-        guard let authorization, authorization.count > 7, ASCII.equalIgnoringCase(String(authorization.prefix(7)), "Bearer "),
-            (leg == .device ? deviceToken : serviceToken).matches(String(authorization.dropFirst(7)))
-        else { return .refused(status: 401) }
-        switch session.admits(leg) {
-        case .open: break
-        case .used: return .refused(status: 409)
-        case .closed: return .refused(status: 404)
-        }
-        // Before its answer, a device may come in any way that was offered.
-        let fits = session.state == .pending ? upgrade.fits(nil) || order.offer.contains(.blind) : upgrade.fits(chosen)
-        return fits ? .open : .refused(status: 400)
-    }
-
-    /// Makes a leg of an admitted channel, which the caller starts. It has come from now on: nobody comes a second time.
-    func take(_ channel: consuming Channel, as leg: Leg, _ upgrade: LegUpgrade, on reactor: Reactor) -> Connection {
-        if leg == .device { deviceUpgrade = upgrade }
-        switch upgrade {
-        case .blind:
-            let connection = BlindSwitch(
-                channel, of: self, as: leg, withinMilliseconds: desk.core.servingLimits.handshakeSeconds * 1000)
-            switches[leg] = connection
-            handle(.legAdmitted(leg), on: reactor)
-            return connection
-        case .webSocket:
-            // An early device leg comes before it is known what the device chose; nothing flows before both have joined, so the
-            // offer decides whether an early empty message is kept.
-            let passesEmpty = session.state == .pending ? order.offer.contains { $0 != .blind } : passesEmpty
-            let connection = WebSocketLeg(channel, owner: self, passesEmpty: passesEmpty)
-            arrived(connection, as: leg, on: reactor)
-            return connection
-        }
-    }
-
-    /// Between our own end points an empty message ends a direction.
-    private var passesEmpty: Bool { chosen == .halfClose || chosen == .endToEnd }
-
-    /// A blind leg has left TLS.
-    func switched(_ socket: consuming BareSocket, as leg: Leg, on reactor: Reactor) {
-        guard switches.removeValue(forKey: leg) != nil else { return }
-        let connection = BlindLeg(socket, owner: self)
-        connection.start(on: reactor)
-        arrived(connection, as: leg, on: reactor)
-    }
-
-    /// A blind leg has not left TLS as it had to.
-    func switchFailed(_ reason: String, of leg: Leg, on reactor: Reactor) {
-        guard switches.removeValue(forKey: leg) != nil else { return }
-        if legEnd.isEmpty { legEnd = "\(leg.rawValue): \(reason)" }
-        handle(.legEnded(leg), on: reactor)
-    }
-
-    private func arrived(_ connection: any HubLeg, as leg: Leg, on reactor: Reactor) {
-        if leg == .device {
-            deviceLeg = connection
-            devicePeer = connection.peer?.description ?? ""
-        } else {
-            serviceLeg = connection
-        }
-        if let throttle {
-            connection.throttle = throttle
-            connection.throttleOpened(on: reactor)
-        } else {
-            ration(on: reactor)
-        }
-        handle(.legArrived(leg), on: reactor)
-    }
-
-    /// Keeps to the rates of now, from the next byte on.
-    func ration(on reactor: Reactor) {
-        guard deviceLeg != nil || serviceLeg != nil, session.state != .ended else { return }
-        let rates = desk.core.allotments.rates(of: client.deviceID), old = throttle
-        guard !rates.isUnlimited || old != nil else { return }
-        throttle = rates.isUnlimited ? nil : old ?? Throttle(rates, now: reactor.moment)
-        deviceLeg?.throttle = throttle
-        serviceLeg?.throttle = throttle
-        if throttle == nil { old?.end(on: reactor) } else { old?.set(rates, now: reactor.moment) }
-        for leg in [deviceLeg, serviceLeg] { leg?.throttleOpened(on: reactor) }
-    }
-
-    private func join(on reactor: Reactor) {
-        // The line and the file can wait until the ends have met; a stream that is over soon has no file.
-        isTold = false
-        Leisure(on: reactor) { [weak self] _ in self?.tellOpened() }
-        timer?.set(inMilliseconds: 50, on: reactor)
-        // Last: a leg that spoke and went before the other came ends the stream in here.
-        switch (deviceLeg, serviceLeg) {
-        case (let device as WebSocketLeg, let service as WebSocketLeg):
-            device.passesEmpty = passesEmpty
-            WebSocketLeg.join(device, service, on: reactor)
-        case (let device as BlindLeg, let service as BlindLeg): BlindLeg.join(device, service, on: reactor)
-        default: handle(.ordered(.legMissing), on: reactor)
-        }
-    }
-
-    private func tellOpened() {
-        guard !exchange(&isTold, with: true) else { return }
-        record(
-            "joined", .ok,
-            ["mode": .string(mode), "endToEnd": .bool(chosen?.isEndToEnd == true), "devicePeer": .string(devicePeer)])
-        Log.info(
-            "stream-opened",
-            [
-                "stream": identifier.text, "device": client.clientID, "name": order.name, "policy": order.policy,
-                "peer": order.servicePeer, "mode": mode, "end-to-end": chosen?.isEndToEnd == true ? "yes" : "no",
-            ])
-    }
-
-    /// Puts a line about the stream into the audit log.
-    private func record(_ action: String, _ outcome: AuditEvent.Outcome = .ok, _ detail: KeyValuePairs<String, JSONValue> = [:]) {
-        var event = AuditEvent(
-            .stream, action, outcome, actor: "policy:\(order.policy)", subject: client.auditName, from: order.servicePeer, protocol: "https"
-        )
-        event.detail["stream"] = .string(identifier.text)
-        event.detail["name"] = .string(order.name)
-        for (name, value) in detail where value != "" { event.detail[name] = value }
-        desk.core.audit.record(event)
-    }
-
-    func ended(_ leg: any HubLeg, _ end: LegEnd, on reactor: Reactor) {
-        let side: Leg = leg === deviceLeg ? .device : .service
-        if side == .device { bytesToService = leg.receivedBytes } else { bytesToDevice = leg.receivedBytes }
-        let other = side == .device ? serviceLeg : deviceLeg
-        switch end {
-        case .closed(let code):
-            if legEnd.isEmpty { legEnd = "\(side.rawValue) closed \(code.map { String($0) } ?? "without code")" }
-            other?.close(code: code ?? WebSocketClose.normal, reason: "", on: reactor)
-        case .broken(let text):
-            if legEnd.isEmpty { legEnd = "\(side.rawValue): \(text)" }
-            other?.close(code: WebSocketClose.internalError, reason: "WS disconnected", on: reactor)
-        }
-        handle(.legEnded(side), on: reactor)
-        if session.state != .ended { if side == .device { deviceLeg = nil } else { serviceLeg = nil } }
-    }
-
-    private func closeLegs(_ end: StreamSession.End, on reactor: Reactor) {
-        let code = end == .rejected || end == .done ? WebSocketClose.normal : WebSocketClose.goingAway
-        for leg in [deviceLeg, serviceLeg] { leg?.close(code: code, reason: end == .done ? "" : end.rawValue, on: reactor) }
-        for connection in exchange(&switches, with: [:]).values { connection.abort(on: reactor) }
-    }
-
     private func forget(_ end: StreamSession.End, on reactor: Reactor) {
         if let waitNumber { desk.core.directory.cancelWaiting(client, waitNumber) }
         if let presence {
@@ -352,72 +212,9 @@ final class HubStream: LegOwner {
         throttle = nil
         bytesToService = max(bytesToService, deviceLeg?.receivedBytes ?? 0)
         bytesToDevice = max(bytesToDevice, serviceLeg?.receivedBytes ?? 0)
-        tellOpened()
-        Log.info(
-            "stream-closed",
-            [
-                "stream": identifier.text, "device": client.clientID, "name": order.name, "reason": end.rawValue, "detail": legEnd,
-                "to-device": String(bytesToDevice), "to-service": String(bytesToService),
-            ])
-        let lasted = Int64(clamping: (Timestamp.now.ticks - openedAt.ticks) / 10_000)
-        record(
-            "ended", .ok,
-            [
-                "cause": .string(end.rawValue), "words": .string(legEnd), "bytesToDevice": .integer(Int64(clamping: bytesToDevice)),
-                "bytesToService": .integer(Int64(clamping: bytesToService)), "milliseconds": .integer(lasted),
-            ])
+        tellClosed(end)
         unlist()
         desk.core.allotments.close(device: client.deviceID)
         desk.remove(self)
-    }
-
-    // Listing
-
-    /// The stream as `stream list`, `GET /streams` and the file `RUN/streams/ID` show it.
-    var document: JSONValue {
-        [
-            "id": .string(identifier.text), "deviceId": .string(client.deviceID),
-            "moduleId": client.moduleID.map { .string($0) } ?? .null, "name": .string(order.name), "state": .string(session.state.rawValue),
-            "mode": isDecided ? .string(mode) : .null, "endToEnd": isDecided ? .bool(chosen?.isEndToEnd == true) : .null,
-            "since": .string(openedAt.description),
-            "bytesToDevice": .integer(Int64(clamping: serviceLeg?.receivedBytes ?? bytesToDevice)),
-            "bytesToService": .integer(Int64(clamping: deviceLeg?.receivedBytes ?? bytesToService)),
-            "servicePeer": .string(order.servicePeer), "devicePeer": .string(devicePeer),
-        ]
-    }
-
-    /// Whether it is known how the stream is carried.
-    private var isDecided: Bool { session.state != .waiting && session.state != .pending }
-    private var mode: String { chosen == .blind ? "blind" : "websocket" }
-
-    private var path: String { "\(desk.core.paths.streams)/\(identifier)" }
-
-    /// Writes the stream's file; again when bytes have moved since.
-    private func list() {
-        let bytes = (serviceLeg?.receivedBytes ?? 0, deviceLeg?.receivedBytes ?? 0)
-        guard !isListed || bytes != listedBytes else { return }
-        (isListed, listedBytes) = (true, bytes)
-        let path = self.path, text = document.bytes(style: .compact) + [10]
-        desk.core.files.submit { try? Files.replace(path, with: text, isDurable: false) }
-    }
-
-    private func unlist() {
-        guard isListed else { return }
-        isListed = false
-        let path = self.path
-        desk.core.files.submit { Files.remove(path) }
-    }
-}
-
-extension StreamSession.Verdict {
-    /// What the audit log says of it.
-    fileprivate var audited: AuditEvent.Outcome {
-        switch self {
-        case .accepted: .ok
-        case .rejected(let reason): .refused("rejected", reason ?? "")
-        case .deviceNotOnline: .failed("device-not-online")
-        case .noAnswer: .failed("no-answer")
-        case .deviceGone: .failed("device-gone")
-        }
     }
 }

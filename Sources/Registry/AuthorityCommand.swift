@@ -119,14 +119,9 @@ extension Registry {
     }
 
     static func authorities(in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> [Authority] {
-        var found: [Authority] = []
         try stored { () throws(StoreError) in
-            try transaction.scan(.authorities) { _, value throws(StoreError) in
-                found.append(try decode(authority: value))
-                return true
-            }
+            try transaction.collect(.authorities) { _, value throws(StoreError) in try decode(authority: value) }
         }
-        return found
     }
 
     private static func find(

@@ -83,14 +83,9 @@ extension Registry {
     }
 
     static func policies(in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> [Policy] {
-        var found: [Policy] = []
         try stored { () throws(StoreError) in
-            try transaction.scan(.policies) { _, value throws(StoreError) in
-                found.append(try decode(policy: value))
-                return true
-            }
+            try transaction.collect(.policies) { _, value throws(StoreError) in try decode(policy: value) }
         }
-        return found
     }
 
     static func find(policy name: String, in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> Policy? {

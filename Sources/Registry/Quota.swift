@@ -107,14 +107,11 @@ extension Registry {
     /// Every device with a quota of its own, in the order of their ids.
     package func quotas() throws(RegistryError) -> [(device: String, quota: Quota)] {
         try read { transaction throws(RegistryError) in
-            var found: [(device: String, quota: Quota)] = []
             try Self.stored { () throws(StoreError) in
-                try transaction.scan(.quotas) { key, value throws(StoreError) in
-                    found.append((key.toString() ?? "", try Self.decode(quota: value)))
-                    return true
+                try transaction.collect(.quotas) { key, value throws(StoreError) in
+                    (key.toString() ?? "", try Self.decode(quota: value))
                 }
             }
-            return found
         }
     }
 

@@ -206,12 +206,7 @@ extension Registry {
         of device: String, in transaction: borrowing some Snapshot & ~Copyable
     ) throws(RegistryError) -> [QueuedMessage] {
         try stored { () throws(StoreError) in
-            var waiting: [QueuedMessage] = []
-            try transaction.scan(.messages, prefix: "\(device)\0") { _, value throws(StoreError) in
-                waiting.append(try decode(message: value))
-                return true
-            }
-            return waiting
+            try transaction.collect(.messages, prefix: "\(device)\0") { _, value throws(StoreError) in try decode(message: value) }
         }
     }
 

@@ -100,15 +100,9 @@ extension Registry {
     private static func collect(
         _ table: Table, prefix: String, from start: String?, top: Int, in transaction: borrowing some Snapshot & ~Copyable
     ) throws(RegistryError) -> [Identity] {
-        var found: [Identity] = []
-        guard top > 0 else { return found }
         try stored { () throws(StoreError) in
-            try transaction.scan(table, prefix: prefix, from: start) { _, value throws(StoreError) in
-                found.append(try decode(value))
-                return found.count < top
-            }
+            try transaction.collect(table, prefix: prefix, from: start, top: top) { _, value throws(StoreError) in try decode(value) }
         }
-        return found
     }
 }
 

@@ -65,12 +65,7 @@ extension Registry {
 
     private static func transfers(in transaction: borrowing some Snapshot & ~Copyable) throws(RegistryError) -> [Transfer] {
         try stored { () throws(StoreError) in
-            var found: [Transfer] = []
-            try transaction.scan(.transfers) { _, value throws(StoreError) in
-                found.append(try decode(transfer: value))
-                return true
-            }
-            return found
+            try transaction.collect(.transfers) { _, value throws(StoreError) in try decode(transfer: value) }
         }
     }
 

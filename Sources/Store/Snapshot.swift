@@ -77,6 +77,24 @@ extension Snapshot where Self: ~Copyable {
         try scan(table, prefix: Array(prefix.utf8), from: start.map { Array($0.utf8) }, body)
     }
 
+    /// What `read` makes of the records whose keys begin with `prefix`, in order of their keys.
+    ///
+    /// - Parameters:
+    ///   - start: the first key to read, if not the first of all.
+    ///   - top: how many at the most.
+    package func collect<Value>(
+        _ table: Table, prefix: String = "", from start: String? = nil, top: Int = .max,
+        _ read: (_ key: RawSpan, _ value: RawSpan) throws(StoreError) -> Value
+    ) throws(StoreError) -> [Value] {
+        var found: [Value] = []
+        guard top > 0 else { return found }
+        try scan(table, prefix: prefix, from: start) { key, value throws(StoreError) in
+            found.append(try read(key, value))
+            return found.count < top
+        }
+        return found
+    }
+
     func scan(
         _ table: Table, prefix: [UInt8], from start: [UInt8]?, backwards: Bool = false,
         _ body: (_ key: RawSpan, _ value: RawSpan) throws(StoreError) -> Bool

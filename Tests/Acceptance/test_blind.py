@@ -166,20 +166,24 @@ def test_the_mode_can_be_configured(hub, keep, tmp_path):
 # --- how streams end ----------------------------------------------------------------------------------------------
 
 
+def greet(connection, seen):
+    """Says ready, and notes what comes then: bytes, or "reset"."""
+    connection.sendall(b"ready")
+    try:
+        seen.append(connection.recv(10))
+    except ConnectionResetError:
+        seen.append("reset")
+
+
 @MODES
 def test_resets_are_resets_at_the_other_end(hub, keep, mode):
     seen = []
 
     def handler(connection):
-        word = connection.recv(5)
-        if word == b"kill!":
+        if connection.recv(5) == b"kill!":
             tls.reset_on_close(connection)
-            return
-        connection.sendall(b"ready")
-        try:
-            seen.append(connection.recv(10))
-        except ConnectionResetError:
-            seen.append("reset")
+        else:
+            greet(connection, seen)
 
     device, _, forward = lay(hub, keep, keep(Server(handler)), mode)
     with forward.connect() as client:
@@ -201,15 +205,7 @@ def test_resets_are_resets_at_the_other_end(hub, keep, mode):
 def test_the_death_of_a_program_is_no_orderly_end(new_hub, keep, mode, who):
     hub = new_hub()
     seen = []
-
-    def handler(connection):
-        connection.sendall(b"ready")
-        try:
-            seen.append(connection.recv(10))
-        except ConnectionResetError:
-            seen.append("reset")
-
-    _, agent, forward = lay(hub, keep, keep(Server(handler)), mode)
+    _, agent, forward = lay(hub, keep, keep(Server(lambda connection: greet(connection, seen))), mode)
     with forward.connect() as client:
         assert receive_exactly(client, 5) == b"ready"
         {"agent": agent, "forward": forward, "hub": hub}[who].process.kill()

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from harness import tls, waiting
+from harness import waiting
 from harness.process import Process, run
 from harness.programs import Agent, Forward, Server, echo, free_ports, receive_all, receive_exactly
 from harness.rest import path
@@ -195,60 +195,6 @@ def test_connect_carries_a_half_close(hub, keep):
     result = run([hub.binary, "connect", device.name, "it", "--ca", hub.ca], {"IOTSTREAM_CONNECTION_STRING": hub.connection_string()},
                  stdin=data, binary=True, check=0)
     assert result.stdout == hashlib.sha256(data).hexdigest().encode()
-
-
-def test_a_reset_on_either_side_is_a_reset_on_the_other(hub, keep):
-    seen = []
-
-    def handler(connection):
-        word = connection.recv(5)
-        if word == b"kill!":
-            tls.reset_on_close(connection)
-            return
-        connection.sendall(b"ready")
-        try:
-            seen.append(connection.recv(10))
-        except ConnectionResetError:
-            seen.append("reset")
-
-    device, _, forward = bridge(hub, keep, keep(Server(handler)))
-    with forward.connect() as client:
-        client.sendall(b"kill!")
-        with pytest.raises(ConnectionResetError):
-            client.recv(10)
-    client = forward.connect()
-    client.sendall(b"hello")
-    assert receive_exactly(client, 5) == b"ready"
-    tls.reset_on_close(client)
-    client.close()
-    waiting.until(lambda: seen, 10)
-    assert seen == ["reset"]
-    no_streams(hub, device)
-
-
-@pytest.mark.parametrize("who", ["agent", "forward"])
-def test_the_death_of_a_program_in_between_is_no_orderly_end(hub, keep, who):
-    """Data may be missing, and nobody takes that for the end of a file."""
-    seen = []
-
-    def handler(connection):
-        connection.sendall(b"ready")
-        try:
-            seen.append(connection.recv(10))
-        except ConnectionResetError:
-            seen.append("reset")
-
-    server = keep(Server(handler))
-    _, agent, forward = bridge(hub, keep, server)
-    with forward.connect() as client:
-        assert receive_exactly(client, 5) == b"ready"
-        (agent if who == "agent" else forward).process.kill()
-        if who == "agent":
-            with pytest.raises(ConnectionResetError):
-                client.recv(10)
-        else:
-            waiting.until(lambda: seen, 10)
-            assert seen == ["reset"]
 
 
 def test_forward_ends_when_it_is_told_to(hub, keep):
