@@ -164,7 +164,7 @@ struct AgentSettings: Sendable {
             throw .usage("no connection string", "name its file with --connection-string-file, or set IOTSTREAM_CONNECTION_STRING")
         }
         do { return try ConnectionString(parsing: text) } catch {
-            throw .data("\(error)", "iotstream device connection-string ID prints a good one")
+            throw .data("the \(error)", "iotstream device connection-string ID prints a good one")
         }
     }
 

@@ -60,8 +60,11 @@ package struct Arguments: Sendable {
     /// The option's value as a time in seconds: `90`, `30s`, `5m`, `1h30m`, `2d`.
     package func seconds(_ option: String, in range: ClosedRange<Int> = 0...Int(Int32.max)) throws(Failure) -> Int? {
         guard let text = text(option) else { return nil }
-        guard let seconds = ConfigurationValue.seconds(text), range.contains(seconds) else {
+        guard let seconds = ConfigurationValue.seconds(text) else {
             throw .usage("--\(option) \(text): not a length of time", "write it like 30s, 5m, 1h or 1h30m")
+        }
+        guard range.contains(seconds) else {
+            throw .usage("--\(option) \(text): not from \(range.lowerBound) s to \(range.upperBound) s")
         }
         return seconds
     }

@@ -10,6 +10,7 @@ final class BenchTalk: Sendable {
     private let socket: OwnedDescriptor
     private let ending = Mutex<String?>(nil)
     private static let patienceSeconds = 30
+    static let silence = "no answer within \(patienceSeconds) s"
     static let chunk = 65536
 
     init(_ socket: consuming OwnedDescriptor) {
@@ -24,7 +25,7 @@ final class BenchTalk: Sendable {
     func note(_ reason: String) { ending.withLock { $0 = $0 ?? reason } }
 
     private func broken(_ fallback: String) -> Broken {
-        if errno == EAGAIN { return Broken(reason: "no answer within \(Self.patienceSeconds) s") }
+        if errno == EAGAIN { return Broken(reason: Self.silence) }
         // The reason comes from the reactor's thread, a moment after the socket's end.
         for _ in 0..<50 {
             if let reason = ending.withLock({ $0 }) { return Broken(reason: reason) }

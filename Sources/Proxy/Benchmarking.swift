@@ -133,7 +133,10 @@ final class Benchmarking {
     }
 
     private func talking<Value>(_ body: () throws(BenchTalk.Broken) -> Value) throws(Failure) -> Value {
-        do throws(BenchTalk.Broken) { return try body() } catch { throw .refused("\(plan.target): \(error.reason)") }
+        do throws(BenchTalk.Broken) { return try body() } catch {
+            let isMute = plan.isEcho && error.reason == BenchTalk.silence
+            throw .refused("\(plan.target): \(error.reason)", isMute ? "does it send back what it gets, as --echo says?" : "")
+        }
     }
 
     private func measureOpening() throws(Failure) {

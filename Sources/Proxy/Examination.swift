@@ -21,7 +21,7 @@ struct Examination {
     init(_ arguments: Arguments) throws(Failure) {
         var credentials: ConnectionString?
         if let text = try arguments.connectionString() {
-            do { credentials = try ConnectionString(parsing: text) } catch { throw .config("the connection string: \(error)") }
+            do { credentials = try ConnectionString(parsing: text) } catch { throw .config("the \(error)") }
         }
         if let host = arguments.operandList("HOST").first {
             guard let place = HostPort(parsing: host) else { throw .usage("\(host): no host or host:port", "like hub.example.net:8443") }

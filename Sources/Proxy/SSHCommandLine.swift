@@ -20,12 +20,12 @@ struct SSHCommandLine: Equatable, Sendable {
     /// - Parameters:
     ///   - executable: path of this program.
     ///   - options: for its `connect`: names and values, no secrets.
-    ///   - remote: the port, or the agent's name for it.
+    ///   - remote: the port, or the agent's name for it; nil: the port that ssh is told.
     ///   - arguments: ssh's own.
-    func words(executable: String, options: [String], remote: String, arguments: [String]) -> [String] {
-        let command = [executable, "connect"] + options + ["--", device, remote]
+    func words(executable: String, options: [String], remote: String?, arguments: [String]) -> [String] {
+        let command = [executable, "connect"] + options + ["--", device] + (remote.map { [$0] } ?? [])
         // ssh replaces %-sequences, then the user's shell takes the line apart.
-        let line = command.map(Self.quoted).joined(separator: " ").replacingEach("%", by: "%%")
+        let line = command.map(Self.quoted).joined(separator: " ").replacingEach("%", by: "%%") + (remote == nil ? " %p" : "")
         var words = ["ssh", "-o", "ProxyCommand=\(line)", "-o", "HostKeyAlias=\(alias)"]
         if let user { words += ["-l", user] }
         return words + [host] + arguments

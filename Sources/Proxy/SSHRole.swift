@@ -8,10 +8,11 @@ package enum SSHRole {
         name: "ssh", summary: "run ssh to a device",
         details: """
             Runs ssh, with `iotstream connect` as its ProxyCommand. Options of this command stand before the device, everything behind \
-            it is ssh's own, and so is the exit status. Host keys are remembered under the device's id.
+            it is ssh's own, its -p too, and so is the exit status. Host keys are remembered under the device's id.
             """,
         options: ServiceSettings.options + [
-            StreamMode.option, .value("remote-port", "REMOTE", "where sshd is: a port, or a name that the agent offers (default 22)"),
+            StreamMode.option,
+            .value("remote-port", "REMOTE", "where sshd is: a port, or a name that the agent offers (default: ssh's own port)"),
         ],
         operands: [
             Operand("[USER@]DEVICE", .one, "the device's id"), Operand("ARGUMENT", .many, "options of ssh's, and a command to run"),
@@ -29,7 +30,7 @@ package enum SSHRole {
     private static func run(_ arguments: Arguments) throws(Failure) {
         let line = SSHCommandLine(destination: try arguments.required("[USER@]DEVICE"))
         _ = try StreamTarget.client(line.device, module: arguments.text("module"))
-        let remote = try ConnectRole.remote(arguments.text("remote-port") ?? "22")
+        let remote = try arguments.text("remote-port").map { text throws(Failure) in try ConnectRole.remote(text) }
         _ = try ServiceSettings(arguments)  // what is wrong with it is better said here than by a child of ssh
 
         var options: [String] = []

@@ -69,7 +69,7 @@ struct ServiceSettings: Sendable {
         }
         let hint = "iotstream policy connection-string NAME prints a good one"
         let connection: ConnectionString
-        do { connection = try ConnectionString(parsing: text) } catch { throw .config("the connection string: \(error)", hint) }
+        do { connection = try ConnectionString(parsing: text) } catch { throw .config("the \(error)", hint) }
         guard connection.client == nil, connection.policy != nil else { throw .config("the connection string is a device's", hint) }
         switch connection.credential {
         case .key, .signature: return connection

@@ -43,7 +43,7 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
         case .disabled: "device disabled"
         case .noAnswer: "device did not answer"
         case .notPermitted: "not permitted"
-        case .tooMany: "too many streams"
+        case .tooMany: "too many streams for its quota at the hub"
         case .refused(let status, let message?): "hub answered \(status): \(message)"
         case .refused(let status, nil): "hub answered \(status)"
         case .malformed(let what): "hub answered wrongly: \(what)"
@@ -60,6 +60,7 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
         switch self {
         case .notPermitted: "the connection string's policy needs ServiceConnect, and its key may have been changed"
         case .notBlind: "--mode auto would use a WebSocket"
+        case .tooMany: "try again later"
         default: ""
         }
     }
@@ -73,7 +74,7 @@ enum StreamFailure: Error, Equatable, CustomStringConvertible {
         case .unreachable(.file), .unreachable(.badSetting): .config(what)
         case .unreachable(.system): .system(what)
         case .unreachable: .unreachable(what)
-        case .tooMany: .tryAgain(what)
+        case .tooMany: .tryAgain(what, remedy)
         case .untrusted(let error): Failure(exitCode: error.exitStatus, what)
         default: .refused(what, remedy)
         }

@@ -21,7 +21,7 @@ struct ServiceClient: Sendable {
     ///   - ca: file with the root that the hub's certificate chains to; nil: the system's store.
     init(connectionString text: String, ca: String?) throws(Failure) {
         let remedy = "iotstream policy connection-string NAME prints a good one"
-        do { connection = try ConnectionString(parsing: text) } catch { throw .config("the connection string: \(error)", remedy) }
+        do { connection = try ConnectionString(parsing: text) } catch { throw .config("the \(error)", remedy) }
         guard connection.client == nil, connection.policy != nil else {
             throw .config("the connection string is a device's, and this needs a policy's", remedy)
         }

@@ -40,13 +40,14 @@ enum StreamCommand {
 
     @Sendable private static func runClose(_ arguments: Arguments) throws(Failure) {
         let id = try arguments.required("ID")
+        let missing = Failure.refused("\(id): no such stream", "iotstream stream list shows them")
         switch try StreamPlace(arguments) {
         case .files(let directory):
             let path = try StatusDirectory.path(of: id, in: directory)
-            guard unlink(path) == 0 else {
-                throw errno == ENOENT ? .refused("\(id): no such stream", "iotstream stream list shows them") : .errno(errno, path)
-            }
-        case .service(let client): _ = try client.send("DELETE", ["streams", id], nil)
+            guard unlink(path) == 0 else { throw errno == ENOENT ? missing : .errno(errno, path) }
+        case .service(let client):
+            // The one thing that a hub says to it with a document.
+            guard try client.send("DELETE", ["streams", id], nil, alsoAccepting: [404]).isNull else { throw missing }
         }
     }
 }

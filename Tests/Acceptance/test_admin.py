@@ -178,7 +178,7 @@ def test_running_streams_are_listed_and_closed(hub, tool, name):
             assert leg.receive(5).opcode == CLOSE
             leg.close()
         waiting.until(lambda: [one["name"] for one in tool.json("stream", "list") if one["deviceId"] == name] == ["kept"], 5)
-        tool.fails(1, "stream", "close", listed["22"]["id"])
+        assert f"{listed['22']['id']}: no such stream: iotstream stream list" in tool.fails(1, "stream", "close", listed["22"]["id"])
         # The other one noticed nothing.
         kept_device.send(b"still here")
         assert kept_service.bytes(10) == b"still here"

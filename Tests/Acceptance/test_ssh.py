@@ -84,6 +84,13 @@ def test_iotstream_ssh(ground):
     assert (result.returncode, result.stdout) == (3, "hello\n"), result
 
 
+def test_iotstream_ssh_goes_to_the_port_that_ssh_is_told(ground):
+    words = [ground.hub.binary, "ssh", "--ca", ground.hub.ca]
+    options = [*ground.sshd.options(), "-p", "23", "true"]
+    assert "mydevice:23: rejected: port 23 is not allowed" in run([*words, "root@mydevice", *options], ground.environment, check=255).stderr
+    assert run([*words, "--remote-port", "22", "root@mydevice", *options], ground.environment).returncode == 0
+
+
 @WAYS
 def test_a_terminal(ground, way):
     """`ssh -t`: what is typed comes back, and the shell ends."""

@@ -118,6 +118,11 @@ private func parse(_ words: String...) throws -> Arguments {
         #expect(throws: Failure.self) { try arguments.seconds("ttl") }
     }
 
+    @Test func saysWhatLengthsOfTimeItTakes() throws {
+        let arguments = try parse("create", "--ttl", "10m", "x")
+        #expect(throws: Failure.usage("--ttl 10m: not from 0 s to 300 s")) { try arguments.seconds("ttl", in: 0...300) }
+    }
+
     @Test func readsAddressesToListenOn() throws {
         let arguments = try parse("create", "-t", "[::]:443", "-t", ":8883", "x")
         #expect(try arguments.addresses("tag") == [ListenAddress(host: "::", port: 443), ListenAddress(host: "", port: 8_883)])

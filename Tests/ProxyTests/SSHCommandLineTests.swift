@@ -23,6 +23,11 @@ import Testing
             ])
     }
 
+    @Test func goesToThePortThatSSHIsToldUnlessOneIsNamed() {
+        let words = SSHCommandLine(destination: "a%b").words(executable: "iotstream", options: [], remote: nil, arguments: ["-p", "2222"])
+        #expect(words[2] == "ProxyCommand=iotstream connect -- 'a%%b' %p")
+    }
+
     /// Every character that an id may have comes through a shell, and through ssh's own percent signs, as it was.
     @Test(arguments: ["a'b", "$(touch x)", "-o", "a%h%", "*?!", "(a)#;", ":=@,+", "'", "_ 1"])
     func noIdIsCodeForTheShell(_ device: String) throws {
