@@ -7,8 +7,8 @@ import Wire
 
 /// The audit log of a running service: events go in from any thread and never wait; one thread writes them in batches.
 ///
-/// A batch is written as soon as there is one, and made durable within a second: a crash of the process loses what has not been written
-/// yet (milliseconds), a power cut a second. When the disk is full the service goes on: the log says so once, keeps what its queue holds,
+/// A batch is written some milliseconds after its first event, when the connection or stream that it tells of has had its turn, and made
+/// durable within a second: a crash of the process loses what has not been written yet (milliseconds), a power cut a second. When the disk is full the service goes on: the log says so once, keeps what its queue holds,
 /// and tells with its next line how many events it has not kept.
 package final class AuditLog: Sendable {
     private struct Queue {
@@ -19,6 +19,8 @@ package final class AuditLog: Sendable {
         var isClosed = false
     }
 
+    /// Milliseconds for which the events of a batch gather.
+    private static let gatheringMilliseconds: CInt = 10
     /// Milliseconds after which what was written is made durable, and a disk that was full is tried again.
     private static let syncMilliseconds = 1000
     /// Bytes that wait at most for a disk that takes nothing.
@@ -166,7 +168,9 @@ package final class AuditLog: Sendable {
         let end = Clock.milliseconds &+ UInt64(max(0, milliseconds))
         while true {
             var descriptor = pollfd(fd: bell.raw, events: Int16(POLLIN), revents: 0)
-            poll(&descriptor, 1, CInt(clamping: milliseconds))
+            if poll(&descriptor, 1, CInt(clamping: milliseconds)) > 0, !queue.withLock({ $0.isClosed }) {
+                poll(nil, 0, Self.gatheringMilliseconds)
+            }
             clx_eventfd_clear(bell.raw)
             // A disk that takes nothing is not tried again for each event.
             let left = end - min(end, Clock.milliseconds)
