@@ -13,9 +13,25 @@ final class TLSProtocolName {
     /// On a server: how the client of the session that is being resumed proved who it is. Counts only when it was resumed in the end.
     var resumed: TLSServerSessions.Proof?
 
-    /// - Parameter name: 1 to 255 bytes.
-    init?(_ name: String, admits: (([[UInt8]]) -> Bool)? = nil) {
+    /// How far a server's session is that may write ahead of the client's Finished, as TLS 1.3 allows it (RFC 8446 section 4.4.4): to one
+    /// that resumes, and so has proved by its first flight who it is, where everybody is let in.
+    enum Ahead {
+        /// It does not, or no more.
+        case no
+        /// Its own flight is to come.
+        case notYet
+        /// It writes, and waits for the client's Finished.
+        case writing
+    }
+    var ahead: Ahead
+
+    /// - Parameters:
+    ///   - name: 1 to 255 bytes.
+    ///   - admits: see `judge`.
+    ///   - writesAhead: see `Ahead`.
+    init?(_ name: String, admits: (([[UInt8]]) -> Bool)? = nil, writesAhead: Bool = false) {
         judge = admits
+        ahead = writesAhead ? .notYet : .no
         guard let length = UInt8(exactly: name.utf8.count), length > 0 else { return nil }
         offer = [length] + name.utf8
     }

@@ -71,11 +71,14 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// - Parameters:
     ///   - protocolName: the one name by which a client may come (ALPN); 1 to 255 bytes.
     ///   - admits: whether a client with this chain (DER, leaf first) is let in; others get the alert bad_certificate, and nobody of
-    ///     them resumes an earlier session. Not asked about one that shows no certificate.
+    ///     them resumes an earlier session. Not asked about one that shows no certificate. Where nobody is refused, the handshake of a
+    ///     client that resumes is over with our flight: what is written goes ahead of the client's Finished, with which `read` begins.
     package init(
         acceptingOn socket: CInt, endToEnd context: TLSContext, protocolName: String, admits: (@Sendable ([[UInt8]]) -> Bool)? = nil
     ) throws(TLSError) {
-        guard let name = TLSProtocolName(protocolName, admits: admits) else { throw .failed("no valid protocol name") }
+        guard let name = TLSProtocolName(protocolName, admits: admits, writesAhead: admits == nil) else {
+            throw .failed("no valid protocol name")
+        }
         try self.init(socket, context, name: name) { ssl in
             SSL_set_accept_state(ssl)
             SSL_set_read_ahead(ssl, 1)
@@ -137,8 +140,16 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
 
     /// Goes on with the handshake; `done` once it is finished.
     package func handshake() throws(TLSError) -> TLSProgress {
+        if let name, name.ahead == .notYet {
+            var byte: UInt8 = 0, count = 0
+            let result = SSL_read_early_data(ssl, &byte, 0, &count)
+            guard result == SSL_READ_EARLY_DATA_FINISH else { return try verdict(onHandshake: 0) }
+            name.ahead = isResumed ? .writing : .no
+            if isResumed { return .done(0) }
+        }
         let result = SSL_do_handshake(ssl)
         if result == 1 {
+            name?.ahead = .no
             if let name, !name.isChosen(by: ssl) { throw .failed("the other end did not name the stream") }
             // The chain went into the ticket; without this it would stay in memory a second time.
             if notes == nil, name == nil, !isResumed, let session = SSL_get_session(ssl) {
@@ -146,6 +157,10 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
             }
             return .done(0)
         }
+        return try verdict(onHandshake: result)
+    }
+
+    private func verdict(onHandshake result: CInt) throws(TLSError) -> TLSProgress {
         do throws(TLSError) {
             let progress = try verdict(result)
             if progress == .closed { throw .cutInHandshake }
@@ -164,6 +179,10 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     package func read(into room: UnsafeMutableRawBufferPointer) throws(TLSError) -> TLSProgress {
+        if name?.ahead == .writing {
+            let progress = try handshake()
+            guard case .done = progress else { return progress }
+        }
         var count = 0
         let result = SSL_read_ex(ssl, room.baseAddress, room.count, &count)
         if result == 1 { return .done(count) }
@@ -180,7 +199,9 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// Takes a part or all of `bytes`; offer the same bytes again after `blocked`.
     package func write(_ bytes: UnsafeRawBufferPointer) throws(TLSError) -> TLSProgress {
         var count = 0
-        let result = SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &count)
+        let result =
+            name?.ahead == .writing
+            ? SSL_write_early_data(ssl, bytes.baseAddress, bytes.count, &count) : SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &count)
         return result == 1 ? .done(count) : try verdict(result)
     }
 
@@ -242,6 +263,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
 
     /// Says close_notify, once; what the peer still sends can be read. `closed` when both have said it.
     package func sayGoodbye() throws(TLSError) -> TLSProgress {
+        if name?.ahead == .writing, case .blocked = try handshake() { return .blocked(onWrite: true) }  // the end is none before it is over
         let result = SSL_shutdown(ssl)
         switch result {
         case 0: return .done(0)
@@ -277,7 +299,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         do throws(TLSError) {
             var isSaid = bytes.isEmpty
             if !isSaid { isSaid = try write(bytes) == .done(bytes.count) }
-            if isSaid { isSaid = try sayGoodbye() == .done(0) }
+            if isSaid, case .blocked = try sayGoodbye() { isSaid = false }
             guard isSaid else { throw .failed("the other end has gone") }
         } catch {
             SSL_set0_wbio(ssl, nowhere)
