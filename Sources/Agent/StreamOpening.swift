@@ -20,12 +20,15 @@ protocol StreamOpeningOwner: AnyObject {
 ///     dialing the local target ─► accepted ─► the leg comes ─► bytes flow
 ///              └► rejected                └► refused: the local connection is reset
 ///
-/// The target is dialled before the request is accepted, so that a port where nobody listens is a rejection. A device that lets only
-/// certain services in does it the other way round: whoever is none of them learns nothing, and reaches nothing.
+/// The target is dialled before the request is accepted, so that a port where nobody listens is a rejection; a blind leg is opened
+/// meanwhile, and dropped then. A device that lets only certain services in does it the other way round: whoever is none of them learns
+/// nothing, and reaches nothing.
 ///
 ///     accepted ─► the leg comes ─► the service shows its key ─► dialing ─► bytes flow
 final class StreamOpening: Source {
     private static let dialMilliseconds = 10_000
+    /// The log can wait until the ends have met, who need the processors.
+    private static let tellMilliseconds = 50
 
     let request: StreamRequest
     let target: Target
@@ -44,6 +47,7 @@ final class StreamOpening: Source {
     private var sealed: Channel?  // of a service that was admitted, while its target is dialled
     private var bridge: LocalBridge?
     private var isGivenUp = false, isDone = false, isTold = true
+    private var isDialled = false, isLegBegun = false
     private let began: UInt64
 
     init(
@@ -92,7 +96,10 @@ final class StreamOpening: Source {
 
     /// Dials the target and goes on from there, or has the service show who it is first.
     func start(on reactor: Reactor) {
-        guard sealing.isExclusive else { return dial(on: reactor) }
+        guard sealing.isExclusive else {
+            if chosen == .blind, let url = StreamURL(parsing: request.url) { openBlind(url, on: reactor) }
+            return dial(on: reactor)
+        }
         guard chosen?.isEndToEnd == true else {
             return reject("this device takes only streams that are encrypted end to end", on: reactor)
         }
@@ -100,6 +107,7 @@ final class StreamOpening: Source {
     }
 
     private func dial(on reactor: Reactor) {
+        isDialled = true
         if target == .bench {
             do throws(SystemError) {
                 return dialled(try MeasuringService.open(on: reactor), SystemError("socketpair", 0), on: reactor)
@@ -114,7 +122,9 @@ final class StreamOpening: Source {
         }
     }
 
-    override func deadlinePassed(on reactor: Reactor) { unreached("no answer from \(target)", on: reactor) }
+    override func deadlinePassed(on reactor: Reactor) {
+        if bridge?.hasLeg == true { tellOpened() } else { unreached("no answer from \(target)", on: reactor) }
+    }
 
     private func resolved(_ result: Result<[SocketAddress], Resolver.Failure>, on reactor: Reactor) {
         guard !isGivenUp, bridge == nil else { return }
@@ -137,7 +147,8 @@ final class StreamOpening: Source {
         reactor.setDeadline(of: self, inMilliseconds: nil)
         let bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in closed(report, on: reactor) }
         self.bridge = bridge
-        if let sealed = sealed.take() { join(bridge, sealed, on: reactor) } else { accept(on: reactor) }
+        if link != nil { accept(on: reactor) }
+        if let sealed = sealed.take() { join(bridge, sealed, on: reactor) }
     }
 
     /// The target cannot be reached: a rejection, if that can still be said.
@@ -158,20 +169,23 @@ final class StreamOpening: Source {
     private func accept(on reactor: Reactor) {
         guard let url = StreamURL(parsing: request.url) else { return reject("the hub gave no valid address", on: reactor) }
         answer(StreamAnswer.accepted, chosen.map { [TopicField("$chosen", $0.rawValue)] } ?? [], on: reactor)
-        guard chosen != .blind else {
-            blind = BlindUpgrade(to: url, through: access, bearer: request.auth, on: reactor) { [self] result, reactor in
-                blind = nil
-                switch consume result {
-                case .success(let socket): seal(socket.take(), on: reactor)
-                case .failure(let error): failed(error.description, on: reactor)
-                }
-            }
-            return
-        }
+        guard chosen != .blind else { return openBlind(url, on: reactor) }
         upgrade = WebSocketUpgrade(to: url, through: access, bearer: request.auth, on: reactor) { [self] result, reactor in
             upgrade = nil
             switch consume result {
             case .success(let upgraded): opened(upgraded.take(), on: reactor)
+            case .failure(let error): failed(error.description, on: reactor)
+            }
+        }
+    }
+
+    /// Opens the leg of a blind stream, once.
+    private func openBlind(_ url: StreamURL, on reactor: Reactor) {
+        guard !exchange(&isLegBegun, with: true) else { return }
+        blind = BlindUpgrade(to: url, through: access, bearer: request.auth, on: reactor) { [self] result, reactor in
+            blind = nil
+            switch consume result {
+            case .success(let socket): seal(socket.take(), on: reactor)
             case .failure(let error): failed(error.description, on: reactor)
             }
         }
@@ -201,7 +215,7 @@ final class StreamOpening: Source {
                 case .success(let channel):
                     if let bridge { return join(bridge, channel, on: reactor) }
                     sealed = consume channel
-                    dial(on: reactor)
+                    if !isDialled { dial(on: reactor) }
                 case .failure(let failure): failed(failure.reason, on: reactor)
                 }
             }
@@ -212,7 +226,7 @@ final class StreamOpening: Source {
 
     private func join(_ bridge: LocalBridge, _ channel: consuming Channel, on reactor: Reactor) {
         isTold = false
-        Leisure(on: reactor) { [weak self] _ in self?.tellOpened() }
+        reactor.setDeadline(of: self, inMilliseconds: Self.tellMilliseconds)
         bridge.join(sealed: channel, inside: carrier.take(), on: reactor)
     }
 
@@ -223,8 +237,9 @@ final class StreamOpening: Source {
             ["stream": request.rid, "name": request.streamName, "target": target.description, "mode": mode])
     }
 
-    /// An accepted stream that does not come about.
+    /// A stream that does not come about, which the service is told if it still can be.
     private func failed(_ reason: String, on reactor: Reactor) {
+        guard link == nil else { return reject(reason, on: reactor) }
         Log.warning("stream-failed", ["stream": request.rid, "name": request.streamName, "mode": mode, "reason": reason])
         giveUp(on: reactor)
         if let bridge { bridge.refuse(on: reactor) } else { finish(on: reactor) }
