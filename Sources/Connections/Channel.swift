@@ -38,7 +38,9 @@ public struct Channel: ~Copyable, Sendable {
     package var output = ByteQueue()
     private var input = ByteQueue()
     private(set) var wish = Wish.none
-    private var readable = true, hungUp = false
+    private var readable = true
+    /// Whether the socket has been hung up on, be it that there is something to read yet.
+    package private(set) var hungUp = false
     private var stalled = false  // TLS must write before it can read
     private var blockedWriting = false
     private var brokenWriting: TransportError?
@@ -377,6 +379,7 @@ public struct Channel: ~Copyable, Sendable {
                 return hasInputEnded
             case .end:
                 hasInputEnded = true
+                transport.dropRaw(through: reactor.scratch)
                 return true
             }
         }

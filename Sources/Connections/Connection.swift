@@ -18,7 +18,9 @@ public enum CloseReason: Equatable, Sendable {
 ///
 /// Open, and so public, because roles subclass it.
 open class Connection: Source {
-    private enum Order { case finish, linger, reset, finishWriting, pause, resume, handOn, limitReading(Int) }
+    private enum Order {
+        case finish, linger, reset, finishWriting, pause, resume, handOn, limitReading(Int), leave([UInt8]), move(Mailbox, Channel.Rebuild)
+    }
 
     private let descriptor: CInt
     private var channel: Channel?  // nil while it is being worked on, and at the end
@@ -66,6 +68,9 @@ open class Connection: Source {
 
     /// The peer has ended its direction. Finishes ours, unless overridden. Called again after a `resume`.
     open func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws { channel.finish() }
+
+    /// The peer has hung up after it had ended its direction: where only TLS was over, the rest is now as well. Does nothing by default.
+    open func hungUp(_ channel: inout Channel, on reactor: Reactor) {}
 
     /// The output fell below the low mark after having been above the high one.
     open func drained(on reactor: Reactor) {}
@@ -186,6 +191,12 @@ open class Connection: Source {
     package final func limitReading(to bytes: Int, on reactor: Reactor) { order(.limitReading(bytes), on: reactor) }
     /// Gives the channel to `handedOn`, in the next round of the loop, unless the connection ends before.
     package final func handOn(on reactor: Reactor) { order(.handOn, on: reactor) }
+    /// Ends TLS in our direction, as `Channel.leave(saying:)` does.
+    package final func leave(saying bytes: [UInt8], on reactor: Reactor) { order(.leave(bytes), on: reactor) }
+    /// Carries the connection to another owner, as `Channel.move` does.
+    package final func move(to mailbox: Mailbox, on reactor: Reactor, rebuild: @escaping Channel.Rebuild) {
+        order(.move(mailbox, rebuild), on: reactor)
+    }
 
     private func order(_ order: Order, on reactor: Reactor) {
         guard !hasEnded else { return }
@@ -209,6 +220,8 @@ open class Connection: Source {
         case .resume: channel.resume()
         case .handOn: channel.handOn()
         case .limitReading(let bytes): channel.readLimit = bytes
+        case .leave(let bytes): channel.leave(saying: bytes)
+        case .move(let mailbox, let rebuild): channel.move(to: mailbox, rebuild: rebuild)
         }
     }
 
@@ -267,6 +280,7 @@ open class Connection: Source {
             }
             if channel.hasInputEnded || (failsWhilePaused && channel.isPaused), !readiness.isDisjoint(with: .hangup) {
                 try channel.transport.checkError()
+                if channel.hasInputEnded { hungUp(&channel, on: reactor) }
             }
             takeLate(&channel)
             try channel.flush(reactor)

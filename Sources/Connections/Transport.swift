@@ -206,6 +206,11 @@ package struct Transport: ~Copyable, Sendable {
         }
     }
 
+    /// Drops what lies behind the peer's close_notify: it would make the kernel answer our close with RST, and our last words be lost.
+    func dropRaw(through room: UnsafeMutableRawBufferPointer) {
+        for _ in 0..<8 where recv(socket.raw, room.baseAddress, room.count, 0) <= 0 { return }
+    }
+
     /// Makes an established TLS session read and write many records at once: for connections that carry streams. Never for one that may
     /// still leave TLS.
     mutating func carryBulk() throws(TransportError) {

@@ -60,4 +60,12 @@ package enum DialError: Error, Equatable, Sendable, CustomStringConvertible {
         if says("self-signed") || says("issuer certificate") { return " (name its root with --ca)" }
         return ""
     }
+
+    /// Whether what the way to the hub does to an upgrade may look like this: it shows behind the request.
+    package var isBehindRequest: Bool {
+        switch self {
+        case .cut, .malformed, .refused, .timedOut: true
+        default: false
+        }
+    }
 }

@@ -158,6 +158,14 @@ package final class HubExchangeTicket {
     /// How the connection came to be, when it was made for this request.
     package fileprivate(set) var marks: HubDial.Marks?
     fileprivate weak var connection: Exchanging?
+    /// Whether the hub was reached.
+    package fileprivate(set) var isAsked = false
+    /// What was said behind our close_notify, on whichever connection carries the request.
+    fileprivate private(set) var parting: [UInt8]?
+    /// When the hub's 101 was there, in nanoseconds of `Clock.nanoseconds`; leaving TLS comes then.
+    package fileprivate(set) var agreedAt: UInt64?
+    /// What the connection has become by a 101.
+    private var socket: BareSocket?
 
     fileprivate init(_ request: HubRequest, limit: Int, milliseconds: Int, _ answer: @escaping HubExchange.Answer) {
         self.request = request
@@ -172,6 +180,29 @@ package final class HubExchangeTicket {
     func giveConnection(to dial: HubDial, at place: HostPort, on reactor: Reactor) -> Bool {
         guard let connection, answer == nil else { return false }
         return connection.give(to: dial, at: place, on: reactor)
+    }
+
+    /// Whether the request asks for its connection to leave TLS with the answer.
+    fileprivate var mayUpgrade: Bool { BlindHandshake.isAsked(in: HTTPRequestHead(method: "", target: "", headers: request.headers)) }
+
+    /// Leaves TLS behind a request that asks for it, before it is known whether the hub agrees; no other request follows on its connection.
+    /// - Parameter first: what our direction begins with outside of TLS. It is said again when the connection turns out to have been dead.
+    package func leave(saying first: [UInt8], on reactor: Reactor) {
+        guard mayUpgrade, isWaiting, parting == nil else { return }
+        parting = first
+        connection?.part(from: self, on: reactor)
+    }
+
+    /// Whether what `leave` was given has been said.
+    package var hasLeft: Bool { parting != nil }
+
+    /// The socket of a request that was answered with a 101, once. Both sides have left TLS.
+    package func takeSocket() -> BareSocket? { socket.take() }
+
+    fileprivate func upgraded(_ socket: consuming BareSocket, _ answer: HubAnswer, on reactor: Reactor) {
+        guard isWaiting else { return }
+        self.socket = consume socket
+        finish(.success(answer), on: reactor)
     }
 
     /// Gives up without an answer and drops the connection, by which the hub knows.
@@ -196,6 +227,10 @@ private final class Exchanging: Connection {
     private var hasAnswerBegun = false
     private var failure: DialError?
     private var taker: HubDial?
+    /// The 101, while TLS is being left.
+    private var upgrade: HubAnswer?
+    /// A go-between that does not know what to make of a close_notify behind a request may say nothing at all; a hub says something.
+    private static let upgradeMilliseconds = 5000
 
     init(_ channel: consuming Channel, of exchange: HubExchange) {
         self.exchange = exchange
@@ -207,9 +242,17 @@ private final class Exchanging: Connection {
         guard !hasEnded else { return exchange.dial(for: ticket, mayBeSpare: false, on: reactor) }
         self.ticket = ticket
         self.isFresh = isFresh
+        ticket.isAsked = true
         (head, decoder, hasAnswerBegun) = (nil, nil, false)
-        reactor.setDeadline(of: self, inMilliseconds: ticket.milliseconds)
+        reactor.setDeadline(of: self, inMilliseconds: min(ticket.milliseconds, ticket.mayUpgrade ? Self.upgradeMilliseconds : .max))
         send(on: reactor) { ticket.request.write(to: exchange.place, keepsAlive: true, into: &$0) }
+        part(from: ticket, on: reactor)
+    }
+
+    /// Leaves TLS if that is wished for by now.
+    func part(from ticket: HubExchangeTicket, on reactor: Reactor) {
+        guard self.ticket === ticket, upgrade == nil, let parting = ticket.parting else { return }
+        leave(saying: parting, on: reactor)
     }
 
     func give(to dial: HubDial, at place: HostPort, on reactor: Reactor) -> Bool {
@@ -227,28 +270,50 @@ private final class Exchanging: Connection {
         guard let ticket else { throw DialError.malformed(place: place, reason: "spoke without being asked") }
         hasAnswerBegun = true
         var used = 0
+        var agreement: HTTPResponseHead?
         do throws(HTTPError) {
             while head == nil {
                 let rest = bytes.extracting(used..<bytes.byteCount)
                 guard case .complete(let value, let consumed) = try HTTPResponseHead.parse(rest) else { return used }
                 used += consumed
-                if 100..<200 ~= value.status, value.status != 101 { continue }  // the real one follows
+                if value.status == 101, ticket.mayUpgrade {
+                    agreement = value
+                    break
+                }
+                if 100..<200 ~= value.status, value.status != 101 {  // the real one follows
+                    reactor.setDeadline(of: self, inMilliseconds: ticket.milliseconds)
+                    continue
+                }
                 decoder = try .forResponse(value, toMethod: ticket.request.method, limit: ticket.limit)
                 head = value
             }
-            used += try decoder?.decode(bytes.extracting(used..<bytes.byteCount), into: &body).consumed ?? 0
+            if agreement == nil { used += try decoder?.decode(bytes.extracting(used..<bytes.byteCount), into: &body).consumed ?? 0 }
         } catch {
             throw note(.malformed(place: place, reason: "does not answer as a hub: \(error)"))
         }
+        if let agreement { try accept(agreement, &channel, on: reactor) }
         if decoder?.isFinished == true { complete(&channel, on: reactor) }
         return used
+    }
+
+    private func accept(_ head: HTTPResponseHead, _ channel: inout Channel, on reactor: Reactor) throws {
+        guard (try? BlindHandshake.check(head)) != nil else { throw note(.malformed(place: place, reason: "answered the upgrade wrongly")) }
+        ticket?.agreedAt = Clock.nanoseconds
+        upgrade = HubAnswer(status: head.status, headers: head.headers, body: [])
+        channel.bare()
+        reactor.setDeadline(of: self, inMilliseconds: Self.upgradeMilliseconds)
+    }
+
+    override func bared(_ socket: consuming BareSocket, on reactor: Reactor) {
+        guard let ticket = ticket.take(), let upgrade else { return }
+        ticket.upgraded(socket, upgrade, on: reactor)
     }
 
     private func complete(_ channel: inout Channel, on reactor: Reactor) {
         guard let ticket = ticket.take(), let head else { return }
         let answer = HubAnswer(status: head.status, headers: head.headers, body: body.toArray())
         body = ByteQueue()
-        if head.keepsAlive, head.status != 101, !channel.hasInputEnded {
+        if head.keepsAlive, head.status != 101, !ticket.hasLeft, !channel.hasInputEnded {
             exchange.keep(self, on: reactor)
         } else {
             channel.finish()

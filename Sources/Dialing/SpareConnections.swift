@@ -13,7 +13,7 @@ package final class SpareConnections: Source {
     /// One that was begun for somebody who then did not need it.
     static let leftoverMilliseconds = 15_000
     /// After one was taken; the stream that is being opened goes before.
-    static let refillMilliseconds = 100
+    package static let refillMilliseconds = 100
     /// A hub that hangs up on a connection sooner than this does not want it.
     private static let briefMilliseconds: UInt64 = 2000
     private static let firstPause = 1000, lastPause = 60_000

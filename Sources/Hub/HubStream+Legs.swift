@@ -41,6 +41,22 @@ extension HubStream {
         }
     }
 
+    /// Makes the service's leg of the connection that the stream was asked for over: as good as its token, which nobody is told then.
+    func takeRequester(_ channel: consuming Channel, on reactor: Reactor) -> Connection {
+        var channel = channel
+        guard session.admits(.service) == .open else {
+            channel.finish()
+            return Connection(channel)
+        }
+        var answer = BlindHandshake.answer()
+        for (name, value) in [("iothub-streaming-is-accepted", "True"), ("iotstream-chosen", StreamWay.blind.rawValue)] {
+            answer.headers.add(name, value)
+        }
+        answer.headers.add("Date", desk.httpDate())
+        answer.encode(into: &channel.output)
+        return take(channel, as: .service, .blind, on: reactor)
+    }
+
     /// Between our own end points an empty message ends a direction.
     private var passesEmpty: Bool { chosen == .halfClose || chosen == .endToEnd }
 
@@ -88,9 +104,8 @@ extension HubStream {
     }
 
     func join(on reactor: Reactor) {
-        // The line and the file can wait until the ends have met; a stream that is over soon has no file.
+        // The line and the file can wait until the ends have met, who need the processors; a stream that is over soon has no file.
         isTold = false
-        Leisure(on: reactor) { [weak self] _ in self?.tellOpened() }
         timer?.set(inMilliseconds: 50, on: reactor)
         // Last: a leg that spoke and went before the other came ends the stream in here.
         switch (deviceLeg, serviceLeg) {

@@ -25,6 +25,8 @@ final class HubStream: LegOwner {
         var authorization: String?
         var path: String
         var generationID: String
+        /// The connection of the request is to become the service's leg, should the device choose a blind stream.
+        var becomesLeg = false
     }
 
     enum Admission { case open, refused(status: Int) }
@@ -66,7 +68,7 @@ final class HubStream: LegOwner {
         session = StreamSession(order.patience)
         timer = Timer(on: reactor) { [weak self] _, reactor in self?.timeout(on: reactor) }
         desk.add(self)
-        requester.wait { [weak self] reactor in
+        requester.wait(mayUpgrade: order.becomesLeg, on: reactor) { [weak self] reactor in
             self?.requester = nil
             self?.handle(.requesterGone, on: reactor)
         }
@@ -76,7 +78,7 @@ final class HubStream: LegOwner {
     var state: StreamSession.State { session.state }
 
     func begin(on reactor: Reactor) {
-        record("asked")
+        defer { record("asked") }  // the device is waited for
         let present = desk.core.directory[client]
         let isReady = present?.interests.contains(.streams) == true
         if isReady { presence = present }
@@ -143,6 +145,7 @@ final class HubStream: LegOwner {
 
     private func timeout(on reactor: Reactor) {
         if session.state == .running {
+            tellOpened()
             list()
             timer?.set(inMilliseconds: 10_000, on: reactor)
         } else {
@@ -168,6 +171,14 @@ final class HubStream: LegOwner {
     }
 
     private func answer(_ verdict: StreamSession.Verdict, on reactor: Reactor) {
+        if verdict == .accepted, chosen == .blind, order.becomesLeg, let requester {
+            let identifier = self.identifier
+            let isTaken = requester.upgrade(serial, on: reactor) { channel, reactor in
+                guard let stream = Desk.of(reactor)?.stream(identifier) else { return Connection(channel) }
+                return stream.takeRequester(channel, on: reactor)
+            }
+            if isTaken { return }
+        }
         let answer = HTTPAnswer(verdict, acceptance: verdict == .accepted ? acceptance() : HTTPHeaders(), patience: order.patience)
         requester?.answer(answer, to: serial, on: reactor)
     }

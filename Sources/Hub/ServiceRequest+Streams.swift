@@ -62,11 +62,12 @@ extension ServiceRequest {
             core.allotments.close(device: client.deviceID)
             throw .answer(HTTPAnswer(status: 503, errorName: "ServiceUnavailable", message: "the hub is shutting down"))
         }
+        let offer = StreamWay.list(head.headers["iotstream-offer"])
         let order = HubStream.Order(
-            client: client, name: streamName, patience: patience, offer: StreamWay.list(head.headers["iotstream-offer"]),
+            client: client, name: streamName, patience: patience, offer: offer,
             serviceAuthority: core.authority(of: head), servicePeer: connection.peer?.description ?? "", policy: principal.policy,
             authorization: head.headers["Authorization"], path: (head.pathSegments ?? []).joined(separator: "/"),
-            generationID: identity.generationID)
+            generationID: identity.generationID, becomesLeg: offer.contains(.blind) && BlindHandshake.isAsked(withRequest: head))
         let stream = HubStream(order, requester: connection, desk: desk, on: reactor)
         stream.begin(on: reactor)
         return nil

@@ -23,7 +23,6 @@ final class ForwardedConnection {
         self.service = service
         self.peer = peer?.description ?? ""
         began = reactor.now
-        bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in ended(report, on: reactor) }
         opening = StreamOpening(target, at: service, on: reactor) { [self] result, reactor in
             opening = nil
             switch consume result {
@@ -39,6 +38,7 @@ final class ForwardedConnection {
             }
             if bridge?.isOver == true { forget() }
         }
+        bridge = LocalBridge(local: socket, on: reactor) { [self] _, report, reactor in ended(report, on: reactor) }
     }
 
     /// Breaks it off.

@@ -11,7 +11,14 @@ final class HubService {
     let sealing: Sealing
     private var token: ServiceToken
     private var spares: SpareConnections?
+    private var warm = 0
+    private var preparing: Timer?
     private let role: String
+    /// The connection of a request is to become the stream's leg, where a blind stream is offered. It is not once that has failed, be it
+    /// that the hub does not know it, nor for a device that then chose something else.
+    private var isJoinBroken = false
+    private var apart: Set<ClientIdentity> = []
+    private static let apartLimit = 64
 
     init(_ settings: ServiceSettings, role: String) throws(Failure) {
         self.settings = settings
@@ -21,13 +28,15 @@ final class HubService {
         exchange = HubExchange(with: settings.connection.host, through: settings.access, bodyLimit: 65536)
     }
 
-    /// Has spare connections made, if any are wished for, and otherwise the name looked up of whom the first one will go to. Says nothing
-    /// while the hub cannot be reached.
+    /// Has spare connections made, if any are wished for, and otherwise one for the first stream, which may come at once. Says nothing while
+    /// the hub cannot be reached.
     /// - Parameter streams: for how many new streams at once.
     func start(warmFor streams: Int, on reactor: Reactor) {
+        warm = streams
         // One more than there are to be streams: each is asked for by a request.
         spares = SpareConnections(
             streams == 0 ? 0 : streams + 1, to: settings.connection.host, through: settings.access, on: reactor)
+        spares?.expectSoon(on: reactor)
         let first = settings.access.proxies.proxy(for: settings.connection.host)?.place ?? settings.connection.host
         settings.access.resolve(first.host, port: first.port ?? 443, on: reactor) { _, _ in }
     }
@@ -35,16 +44,42 @@ final class HubService {
     /// Closes what nobody uses. Streams go on, and requests are answered.
     func stop(on reactor: Reactor) {
         spares.take()?.stop(on: reactor)
+        if let preparing = preparing.take() { reactor.remove(preparing) }
         exchange.closeIdle(on: reactor)
     }
 
     /// A stream has been opened, over the connection by which it was asked for. Where there was one there will be another, and a connection
-    /// to ask over can be made meanwhile.
-    func expectRequest(on reactor: Reactor) { spares?.expectSoon(on: reactor) }
+    /// to ask over can be made meanwhile; where connections are kept ready, so are the beginnings of sessions to go with them.
+    func expectRequest(for target: StreamTarget, on reactor: Reactor) {
+        spares?.expectSoon(on: reactor)
+        guard warm > 0, preparing == nil, spares != nil else { return }
+        preparing = Timer(on: reactor) { [weak self] timer, reactor in
+            reactor.remove(timer)
+            self?.preparing = nil
+            if let self { sealing.prepare(warm, for: target) }
+        }
+        preparing?.set(inMilliseconds: SpareConnections.refillMilliseconds, on: reactor)
+    }
+
+    /// Whether the connection of the next request is to become the leg of a blind stream.
+    func joinsAtOnce(_ client: ClientIdentity) -> Bool { !isJoinBroken && !apart.contains(client) }
+
+    /// A request whose connection was to become the leg has come to nothing: from now on each leg has a connection of its own.
+    func noteJoinFailed() { isJoinBroken = true }
+
+    /// A device has chosen; where that is no blind stream, the next request's connection can be had for another leg.
+    func noteChoice(of client: ClientIdentity, isBlind: Bool) {
+        if isBlind {
+            apart.remove(client)
+        } else if apart.count < Self.apartLimit {
+            apart.insert(client)
+        }
+    }
 
     /// The request that opens a stream (device-streams 3.1, 3.2), with the ways that are offered to the device (iotstream-protocol).
-    func request(for target: StreamTarget, offering ways: [StreamWay]) -> HubRequest {
-        HubRequest(
+    /// - Parameter becomesLeg: its connection is to become the stream's leg.
+    func request(for target: StreamTarget, offering ways: [StreamWay], becomesLeg: Bool) -> HubRequest {
+        var request = HubRequest(
             "POST", target.requestTarget,
             headers: [
                 "Authorization": token.text(now: Clock.unixSeconds),
@@ -53,6 +88,8 @@ final class HubService {
                 "iotstream-offer": StreamWay.text(ways),
                 "User-Agent": "iotstream/\(Product.version)",
             ])
+        if becomesLeg { for field in BlindHandshake.fields.fields { request.headers.add(field.name, field.value) } }
+        return request
     }
 
     /// A request that the hub answers by itself, and that shows the service's token.

@@ -17,6 +17,7 @@ final class Sealing {
     private var generation: Int
     private let role: String
     private var tickets: [ClientIdentity: TLSSessionCache] = [:]
+    private var prepared: [Prepared] = []
     private var noticed: Set<ClientIdentity> = []
     private static let limit = 64
 
@@ -66,7 +67,10 @@ final class Sealing {
     }
 
     /// A session came to nothing: the next one begins anew.
-    func forgetTickets(of client: ClientIdentity) { tickets[client]?.forget() }
+    func forgetTickets(of client: ClientIdentity) {
+        tickets[client]?.forget()
+        prepared.removeAll { $0.target.client == client }
+    }
 
     /// For the next session: shows a certificate that has been renewed as soon as it is there. Tickets stand for the old one.
     private func newestContext() -> TLSContext {
@@ -75,12 +79,51 @@ final class Sealing {
             context = fresh
             self.generation = generation
             tickets.removeAll()
+            prepared.removeAll()
         }
         return context
     }
 
+    /// A session that nobody has asked for yet.
+    private final class Prepared {
+        let target: StreamTarget
+        let made = Clock.milliseconds
+        var session: TLSSession?
+
+        init(_ session: consuming TLSSession, to target: StreamTarget) {
+            self.session = consume session
+            self.target = target
+        }
+    }
+
+    /// What they have sealed their tickets with may have gone by then.
+    private static let preparedMilliseconds: UInt64 = 300_000
+
+    /// Begins sessions for the next streams to a target, and forgets those for others.
+    func prepare(_ count: Int, for target: StreamTarget) {
+        _ = newestContext()
+        let now = Clock.milliseconds
+        prepared.removeAll { $0.target != target || now - $0.made > Self.preparedMilliseconds }
+        while prepared.count < min(count, Self.limit), let session = try? make(for: target) {
+            prepared.append(Prepared(session, to: target))
+        }
+    }
+
+    /// A session that has been prepared, if there is one.
+    func takePrepared(for target: StreamTarget) -> TLSSession? {
+        _ = newestContext()
+        guard let index = prepared.lastIndex(where: { $0.target == target }) else { return nil }
+        let taken = prepared.remove(at: index)
+        return Clock.milliseconds - taken.made > Self.preparedMilliseconds ? nil : taken.session.take()
+    }
+
     /// Begins the session of a stream before there is a way for it.
     func begin(to target: StreamTarget) throws(TLSError) -> TLSSession {
+        if let ready = takePrepared(for: target) { return ready }
+        return try make(for: target)
+    }
+
+    private func make(for target: StreamTarget) throws(TLSError) -> TLSSession {
         try TLSSession(
             connectingEndToEnd: newestContext(), peer: target.client.clientID,
             protocolName: StreamPurpose.protocolName(of: target.client, stream: target.remote), cache: tickets(of: target.client))

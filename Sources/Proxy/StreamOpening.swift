@@ -10,7 +10,9 @@ import Wire
 /// Opens one stream: asks the hub, which asks the device, then opens the service's leg and, where the device has chosen so, an end-to-end
 /// session on it. Answers once, unless cancelled.
 ///
-///     asked ─► blind: leg, leave TLS, handshake ─────────────────────────► open
+///     asked ─► blind: the request's connection leaves TLS, handshake ────► open
+///       │        └► came to nothing: asked once more, and then a leg for it
+///       ├────► blind: leg, leave TLS, handshake ─────────────────────────► open
 ///       │        └► failed on the way: asked once more, for a WebSocket
 ///       ├────► e2e: WebSocket, handshake inside it ──────────────────────► open
 ///       └────► WebSocket, unless the device has to show who it is ───────► open
@@ -58,29 +60,44 @@ final class StreamOpening {
     }
 
     private func ask(on reactor: Reactor) {
+        let becomesLeg = offer.contains(.blind) && service.joinsAtOnce(target.client)
+        if session == nil, offer.contains(where: \.isEndToEnd) { session = service.sealing.takePrepared(for: target) }
         defer { foresee(on: reactor) }
         ticket = service.exchange.send(
-            service.request(for: target, offering: offer), answerWithinMilliseconds: service.patienceMilliseconds, on: reactor
+            service.request(for: target, offering: offer, becomesLeg: becomesLeg),
+            answerWithinMilliseconds: service.patienceMilliseconds, on: reactor
         ) { [self] result, reactor in
             let ticket = ticket.take()
             switch result {
+            case .failure(let error) where becomesLeg && ticket?.isAsked == true && error.isBehindRequest:
+                Log.info("join-failed", ["target": target.description, "reason": error.description])
+                service.noteJoinFailed()
+                session = nil
+                ask(on: reactor)
             case .failure(let error): finish(.failure(.unreachable(error)), on: reactor)
             case .success(let response): answered(response, to: ticket, on: reactor)
             }
         }
     }
 
-    /// Begins the session as soon as the request is out.
+    /// Begins the session as soon as the request is out, unless that has been done; what it says first follows the request.
     private func foresee(on reactor: Reactor) {
-        guard session == nil, offer.contains(where: \.isEndToEnd) else { return }
-        Leisure(on: reactor) { [weak self] _ in
-            guard let self, ticket != nil, session == nil else { return }
-            session = try? service.sealing.begin(to: target)
+        guard offer.contains(where: \.isEndToEnd) else { return }
+        if session != nil, let ticket, let hello = try? begin() { return ticket.leave(saying: hello, on: reactor) }
+        Leisure(on: reactor) { [weak self] reactor in
+            guard let self, let ticket, let hello = try? begin() else { return }
+            ticket.leave(saying: hello, on: reactor)
         }
     }
 
     private func answered(_ response: HubAnswer, to asked: HubExchangeTicket?, on reactor: Reactor) {
         let wasClockWrong = service.note(response)
+        if let asked, let socket = asked.takeSocket() {
+            isAccepted = true
+            marks.upgraded = Clock.nanoseconds
+            marks.answered = asked.agreedAt ?? marks.upgraded
+            return seal(socket.take(), .blind, hasSpoken: asked.hasLeft, withinMilliseconds: Self.tryMilliseconds, on: reactor)
+        }
         if response.status == 401, wasClockWrong, !hasCorrectedClock {
             hasCorrectedClock = true
             return ask(on: reactor)
@@ -99,6 +116,7 @@ final class StreamOpening {
         isAccepted = true
         marks.answered = Clock.nanoseconds
         let chosen = StreamWay.list(headers["iotstream-chosen"]).first { offer.contains($0) }
+        if offer.contains(.blind) { service.noteChoice(of: target.client, isBlind: chosen == .blind) }
         if chosen == .blind { return openBlind(url, token, behind: asked, on: reactor) }
         do throws(StreamFailure) { try check(chosen) } catch { return finish(.failure(error), on: reactor) }
         upgrade = WebSocketUpgrade(to: url, through: service.settings.access, bearer: token, behind: asked, on: reactor) {
@@ -110,7 +128,7 @@ final class StreamOpening {
             case .success(let upgraded) where chosen == .endToEnd: seal(inside: upgraded.take(), on: reactor)
             case .success(let upgraded):
                 finish(.success(OpenedStream(upgraded.take(), chosen)), on: reactor)
-                service.expectRequest(on: reactor)
+                service.expectRequest(for: target, on: reactor)
             }
         }
     }
@@ -135,12 +153,12 @@ final class StreamOpening {
             marks.upgraded = Clock.nanoseconds
             switch consume result {
             case .success(let socket):
-                seal(socket.take(), .blind, withinMilliseconds: Self.tryMilliseconds, on: reactor)
+                seal(socket.take(), .blind, hasSpoken: true, withinMilliseconds: Self.tryMilliseconds, on: reactor)
             case .failure(let error):
-                // What the way does to an upgrade shows behind its request; a hub that cannot be reached is another matter.
-                switch error {
-                case .cut, .malformed, .refused, .timedOut: fallBack(because: error.description, on: reactor)
-                default: finish(.failure(.unreachable(error)), on: reactor)
+                if error.isBehindRequest {
+                    fallBack(because: error.description, on: reactor)
+                } else {
+                    finish(.failure(.unreachable(error)), on: reactor)
                 }
             }
         }
@@ -169,18 +187,22 @@ final class StreamOpening {
         do throws(SystemError) {
             let carrier = try WebSocketCarrier(channel, on: reactor)
             self.carrier = carrier
-            if let socket = carrier.takeSocket() { seal(socket, .endToEnd, withinMilliseconds: Self.lastMilliseconds, on: reactor) }
+            guard let socket = carrier.takeSocket() else { return }
+            seal(socket, .endToEnd, hasSpoken: false, withinMilliseconds: Self.lastMilliseconds, on: reactor)
         } catch {
             finish(.failure(.unreachable(.system(error.description))), on: reactor)
         }
     }
 
-    private func seal(_ socket: consuming OwnedDescriptor, _ way: StreamWay, withinMilliseconds milliseconds: Int, on reactor: Reactor) {
+    /// - Parameter hasSpoken: whether the session's first flight has gone out on the socket.
+    private func seal(
+        _ socket: consuming OwnedDescriptor, _ way: StreamWay, hasSpoken: Bool, withinMilliseconds milliseconds: Int, on reactor: Reactor
+    ) {
         do throws(TLSError) {
             _ = try begin()
             guard let begun = session.take() else { return }
             handshake = try service.sealing.proceed(
-                with: begun, over: socket, hasSpoken: way == .blind, to: target, withinMilliseconds: milliseconds, on: reactor
+                with: begun, over: socket, hasSpoken: hasSpoken, to: target, withinMilliseconds: milliseconds, on: reactor
             ) { [self] result, reactor in
                 handshake = nil
                 switch consume result {
@@ -196,7 +218,7 @@ final class StreamOpening {
     private func sealed(_ channel: consuming Channel, _ way: StreamWay, on reactor: Reactor) {
         if way == .blind { service.sealing.notePathGood() } else if hasFallenBack { service.sealing.notePathBad() }
         finish(.success(OpenedStream(channel, way, carrier: carrier.take())), on: reactor)
-        service.expectRequest(on: reactor)
+        service.expectRequest(for: target, on: reactor)
     }
 
     private func unsealed(_ failure: SealingFailure, _ way: StreamWay, on reactor: Reactor) {

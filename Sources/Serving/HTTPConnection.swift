@@ -27,6 +27,12 @@ public final class HTTPConnection: Connection {
     private var hasUpgraded = false
     /// Grows with each request, so that a late answer cannot be taken for another request's.
     package private(set) var serial = 0
+    /// The answer may be an upgrade, for which the client may have left TLS already; see `wait`.
+    private var mayUpgrade = false
+    /// Whether such a client has been told that it has to wait.
+    private var hasTold = false
+    /// After which it is: a go-between that does not get on with what such a client does is then known from a device that takes its time.
+    private static let tellMilliseconds = 1000
     /// What is told when the requester goes away before the answer.
     private var abandoned: ((Reactor) -> Void)?
     /// What the client has shown in its handshake.
@@ -99,7 +105,7 @@ public final class HTTPConnection: Connection {
     private func begin(_ head: HTTPRequestHead, _ channel: inout Channel, on reactor: Reactor) throws(HTTPError) {
         hasBegun = false
         serial += 1
-        keepsAlive = head.keepsAlive
+        keepsAlive = head.keepsAlive && !BlindHandshake.isAsked(in: head)  // our client may have left TLS behind its request
         answersHead = head.method == "HEAD"
         switch service.begin(head, on: self, reactor) {
         case .upgrade(let mailbox, let rebuild):
@@ -229,7 +235,23 @@ public final class HTTPConnection: Connection {
     }
 
     /// Has `abandoned` called if the requester goes away before the answer, which comes later.
-    package func wait(abandoned: @escaping (Reactor) -> Void) { self.abandoned = abandoned }
+    /// - Parameter mayUpgrade: `upgrade` may be the answer. Whoever asks for that may say close_notify, and nothing more over TLS, before.
+    package func wait(mayUpgrade: Bool = false, on reactor: Reactor, abandoned: @escaping (Reactor) -> Void) {
+        self.abandoned = abandoned
+        self.mayUpgrade = mayUpgrade
+        hasTold = false
+        if mayUpgrade { reactor.setDeadline(of: self, inMilliseconds: Self.tellMilliseconds) }
+    }
+
+    /// Answers request number `serial` by becoming what `rebuild` makes of the connection; false where that cannot be, and nothing is done.
+    package func upgrade(_ serial: Int, on reactor: Reactor, rebuild: @escaping Channel.Rebuild) -> Bool {
+        guard serial == self.serial, mayUpgrade, case .answering = phase, sending == nil, !hasEnded else { return false }
+        dropBody()
+        abandoned = nil
+        hasUpgraded = true
+        move(to: reactor.mailbox, on: reactor, rebuild: rebuild)
+        return true
+    }
 
     private func refuseUpgrade(_ status: Int, on reactor: Reactor) {
         hasUpgraded = true
@@ -244,7 +266,9 @@ public final class HTTPConnection: Connection {
     // The end
 
     public override func inputEnded(_ channel: inout Channel, on reactor: Reactor) throws {
-        if let abandoned = abandoned.take() {
+        if mayUpgrade, !channel.hungUp, abandoned != nil {
+            // It has left TLS, and waits.
+        } else if let abandoned = abandoned.take() {
             abandoned(reactor)
             channel.finish()
         } else if case .answering = phase {
@@ -254,8 +278,16 @@ public final class HTTPConnection: Connection {
         }
     }
 
+    public override func hungUp(_ channel: inout Channel, on reactor: Reactor) {
+        guard mayUpgrade, let abandoned = abandoned.take() else { return }
+        abandoned(reactor)
+        channel.finish()
+    }
+
     public override func expired(on reactor: Reactor) {
         switch phase {
+        case .answering where mayUpgrade && abandoned != nil:
+            if !exchange(&hasTold, with: true) { send("HTTP/1.1 102 Processing\r\n\r\n".utf8Span.span.bytes, on: reactor) }
         case .head where !hasBegun: finish(on: reactor)
         case .answering: if sending != nil { abort(on: reactor) }  // it takes nothing
         case .body where body?.isAnswered == true: finishLingering(on: reactor)

@@ -6,18 +6,26 @@ package enum BlindHandshake {
     /// Whether a request asks for it, rightly or wrongly.
     package static func isAsked(in request: HTTPRequestHead) -> Bool { request.headers.hasToken(name, in: "Upgrade") }
 
+    /// Whether the request for a stream asks for its connection to become the service's leg.
+    package static func isAsked(withRequest request: HTTPRequestHead) -> Bool {
+        request.minorVersion > 0 && isAsked(in: request) && request.headers.hasToken("upgrade", in: "Connection")
+    }
+
+    /// The fields by which it does.
+    package static let fields: HTTPHeaders = ["Connection": "Upgrade", "Upgrade": name]
+
     /// Judges a request on the server's side: nil when it can be taken, else the status of the refusal. Who may upgrade, and where, is
     /// for others to say.
     package static func judge(_ request: HTTPRequestHead) -> Int? {
         let headers = request.headers
-        guard request.minorVersion > 0, isAsked(in: request), headers.hasToken("upgrade", in: "Connection") else { return 426 }
+        guard isAsked(withRequest: request) else { return 426 }
         let framing = try? headers.framing(minorVersion: request.minorVersion)
         return request.method == "GET" && (framing == HTTPFraming.none || framing == .length(0)) ? nil : 400
     }
 
     /// The 101.
     package static func answer() -> HTTPResponseHead {
-        HTTPResponseHead(status: 101, headers: ["Upgrade": name, "Connection": "Upgrade"])
+        HTTPResponseHead(status: 101, headers: fields)
     }
 
     /// The request of a client.

@@ -10,7 +10,7 @@ import pytest
 from harness import blind, tls, waiting
 from harness.programs import receive_all, receive_exactly
 from harness.rest import path
-from harness.streams import open_stream
+from harness.streams import Request, open_stream, reply
 
 
 @pytest.fixture
@@ -152,3 +152,79 @@ def test_ways_are_negotiated_down_to_what_both_know(hub, far, offer, chosen, tol
         assert device.bytes(5) == b"plain"
         service.close()
         device.close()
+
+
+@pytest.mark.parametrize("leaves", ["before the answer", "behind the answer"])
+def test_the_connection_of_a_request_becomes_the_leg(hub, far, leaves):
+    device, client = far
+    asked = blind.Asked(hub, device, b"hello", leaves=leaves == "before the answer")
+    request = Request(client.receive())
+    other = blind.leg(hub, request.url, request.token)  # before its answer
+    reply(client, request, extra="&$chosen=blind")
+    head = asked.head()
+    assert head.startswith("HTTP/1.1 101 ") and "\r\niotstream-chosen: blind\r\n" in head, head
+    assert "\r\niothub-streaming-is-accepted: True\r\n" in head and "auth-token" not in head, head
+    if leaves == "behind the answer":
+        asked.leave(b"hello")
+    service = asked.bare()
+    assert receive_exactly(other, 5) == b"hello"
+    other.sendall(b"welcome")
+    other.shutdown(1)
+    assert receive_all(service) == b"welcome"
+    service.sendall(b"last words")
+    service.close()
+    assert receive_all(other) == b"last words"
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "extra", "line", "field"),
+    [
+        (200, "&$chosen=e2e", "HTTP/1.1 200 ", "iotstream-chosen: e2e"),
+        (200, "", "HTTP/1.1 200 ", "iothub-streaming-auth-token: "),
+        (400, "&$reason=no", "HTTP/1.1 200 ", "iothub-streaming-is-accepted: False"),
+    ],
+)
+def test_a_client_that_has_left_gets_every_other_answer_whole(hub, far, status, extra, line, field):
+    device, client = far
+    asked = blind.Asked(hub, device, b"raw bytes that nobody will read")
+    reply(client, Request(client.receive()), status, extra)
+    head = asked.head()
+    assert head.startswith(line) and f"\r\n{field}" in head and "\r\nConnection: close\r\n" in head, head
+    assert asked.bare().recv(1) == b""  # and no RST
+    asked.close()
+
+
+def test_a_client_that_has_left_and_is_refused_is_told(hub):
+    class Nobody:
+        name = "nobody-there"
+
+    asked = blind.Asked(hub, Nobody, b"raw bytes that nobody will read")
+    assert asked.head().startswith("HTTP/1.1 404 ")
+    asked.close()
+
+
+def test_a_client_that_has_left_and_then_goes_is_noticed(hub, far):
+    device, client = far
+    asked = blind.Asked(hub, device, b"hello")
+    request = Request(client.receive())
+    listed = hub.rest("GET", "/streams?api-version=2021-04-12").json
+    assert [one["state"] for one in listed] == ["pending"]
+    asked.close()
+    waiting.until(lambda: hub.rest("GET", "/streams?api-version=2021-04-12").json == [])
+    reply(client, request, extra="&$chosen=blind")  # late, and no harm
+    assert hub.rest("GET", "/streams?api-version=2021-04-12").json == []
+
+
+def test_a_client_that_has_left_hears_of_a_device_that_takes_its_time(hub, far):
+    device, client = far
+    asked = blind.Asked(hub, device, b"hello")
+    request = Request(client.receive())
+    assert asked.head().startswith("HTTP/1.1 102 ")
+    other = blind.leg(hub, request.url, request.token)
+    reply(client, request, extra="&$chosen=blind")
+    assert asked.head().startswith("HTTP/1.1 101 ")
+    asked.bare()
+    assert receive_exactly(other, 5) == b"hello"
+    asked.close()
+    other.close()
