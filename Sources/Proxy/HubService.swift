@@ -36,7 +36,7 @@ final class HubService {
         // One more than there are to be streams: each is asked for by a request.
         spares = SpareConnections(
             streams == 0 ? 0 : streams + 1, to: settings.connection.host, through: settings.access, on: reactor)
-        spares?.expectSoon(on: reactor)
+        if streams == 0 { Leisure(on: reactor) { [weak self] reactor in self?.spares?.expect(on: reactor) } }
         let first = settings.access.proxies.proxy(for: settings.connection.host)?.place ?? settings.connection.host
         settings.access.resolve(first.host, port: first.port ?? 443, on: reactor) { _, _ in }
     }
