@@ -9,7 +9,7 @@ readonly build_packages=(libssl-dev liblmdb-dev libjansson-dev pkg-config)
 readonly quickstart_packages=(python3)
 readonly test_packages=(
     shellcheck mandoc python3 python3-venv openssl curl openssh-client openssh-server rsync iproute2 procps zsh fish nftables
-    tinyproxy-bin mosquitto-clients libfaketime
+    tinyproxy-bin mosquitto-clients libfaketime qemu-system-x86
 )
 # What the acceptance and interoperability tests need from PyPI.
 readonly test_wheels=(

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <malloc.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
+#include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -156,6 +158,35 @@ int clx_path_is_dead(int fd, unsigned silent_ms) {
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length)) return -errno;
     // A reader that stopped reading still answers probes of its closed window; a dead path answers nothing.
     return (info.tcpi_unacked > 0 && info.tcpi_last_ack_recv > silent_ms) || info.tcpi_probes > 4;
+}
+int clx_kernel_tls_offered(void) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return 0;
+    int offered = setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3) == 0 || errno == ENOTCONN;  // ENOENT without the module
+    close(fd);
+    return offered;
+}
+int clx_kernel_tls_start(int fd, const void *key, size_t bytes) {
+    if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3) && errno != EEXIST) return -errno;
+    return verdict(setsockopt(fd, SOL_TLS, TLS_TX, key, (socklen_t)bytes));
+}
+int clx_kernel_tls_goodbye(int fd) {
+    unsigned char alert[2] = {1, 0};  // warning, close_notify
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(1)] = {0};
+    struct iovec part = {alert, sizeof alert};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_TLS;
+    header->cmsg_type = TLS_SET_RECORD_TYPE;
+    header->cmsg_len = CMSG_LEN(1);
+    *CMSG_DATA(header) = 21;  // alert
+    return verdict((int)sendmsg(fd, &message, MSG_NOSIGNAL));
+}
+long clx_send_room(int fd) {
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof memory;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length)) return -errno;
+    return (long)memory[SK_MEMINFO_SNDBUF] - (long)memory[SK_MEMINFO_WMEM_QUEUED];
 }
 long clx_splice(int from, int to, size_t count) {
     ssize_t moved = splice(from, NULL, to, NULL, count, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);

@@ -58,6 +58,7 @@ static inline int cssl_err_reason(unsigned long e) { return ERR_GET_REASON(e); }
 static inline uint64_t cssl_options(void) {
     return SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
 }
+static inline uint64_t cssl_option_ktls(void) { return SSL_OP_ENABLE_KTLS; }
 static inline uint64_t cssl_option_no_ticket(void) { return SSL_OP_NO_TICKET; }
 static inline int cssl_is_unexpected_eof(unsigned long e) {
     return ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING;

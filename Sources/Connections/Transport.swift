@@ -14,7 +14,7 @@ package struct Transport: ~Copyable, Sendable {
     let socket: OwnedDescriptor
     private var session: TLSSession?
     /// What the session is made of once the client has said something.
-    private var awaited: TLSContext?
+    private var awaited: (context: TLSContext, kernelMaySeal: Bool)?
     /// Whether many records are read and written at once.
     private(set) var carriesBulk = false
     private(set) var isEstablished: Bool
@@ -37,12 +37,14 @@ package struct Transport: ~Copyable, Sendable {
     }
 
     /// The server's end of a TLS connection, for which nothing is made before `begin`.
-    /// - Parameter peer: as the kernel told it.
-    package init(awaiting socket: consuming OwnedDescriptor, from peer: SocketAddress?, _ context: TLSContext) {
+    /// - Parameters:
+    ///   - peer: as the kernel told it.
+    ///   - kernelMaySeal: see `TLSSession`.
+    package init(awaiting socket: consuming OwnedDescriptor, from peer: SocketAddress?, _ context: TLSContext, kernelMaySeal: Bool) {
         self.peer = peer
         self.socket = socket
         session = nil
-        awaited = context
+        awaited = (context, kernelMaySeal)
         isEstablished = false
     }
 
@@ -63,8 +65,10 @@ package struct Transport: ~Copyable, Sendable {
 
     /// Makes the session.
     mutating func begin() throws(TransportError) {
-        guard let context = awaited.take() else { return }
-        do throws(TLSError) { session = try TLSSession(acceptingOn: socket.raw, context) } catch { throw .tls(error) }
+        guard let (context, kernelMaySeal) = awaited.take() else { return }
+        do throws(TLSError) { session = try TLSSession(acceptingOn: socket.raw, context, kernelMaySeal: kernelMaySeal) } catch {
+            throw .tls(error)
+        }
     }
 
     /// The client's end of a TLS connection to `host`, whose certificate must name it.
@@ -72,7 +76,8 @@ package struct Transport: ~Copyable, Sendable {
         connecting socket: consuming OwnedDescriptor, _ context: TLSContext, host: String, cache: TLSSessionCache? = nil
     ) throws(TLSError) {
         peer = SocketAddress.peer(of: socket.raw)
-        session = try TLSSession(connectingOn: socket.raw, context, host: host, cache: cache)
+        session = try TLSSession(
+            connectingOn: socket.raw, context, host: host, cache: cache, kernelMaySeal: KernelSealing.isOffered)
         self.socket = socket
         isEstablished = false
     }

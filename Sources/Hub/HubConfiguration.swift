@@ -13,7 +13,8 @@ package struct HubConfiguration: Sendable, Equatable {
 
     static let schema = ConfigurationSchema(
         keys: ServingSettings.keys + [
-            .init("max-streams", .integer(1...1_000_000)), .init("max-streams-per-device", .integer(1...1_000_000)),
+            .init("kernel-tls", .choice(["auto", "no"])), .init("max-streams", .integer(1...1_000_000)),
+            .init("max-streams-per-device", .integer(1...1_000_000)),
             .init("new-streams-per-second", .integer(1...1_000_000)),
             .init("new-streams-per-second-per-device", .integer(1...1_000_000)), .init("stream-rate", .rate),
             .init("device-rate", .rate), .init("total-rate", .rate), .init("telemetry-partitions", .integer(1...32)),
@@ -54,8 +55,10 @@ package struct HubConfiguration: Sendable, Equatable {
         switches.disablesDeviceSAS = top?.boolean("disable-device-sas") ?? false
         switches.disablesModuleSAS = top?.boolean("disable-module-sas") ?? false
         switches.refusesAuthorities = top?.boolean("refuse-ca-devices-on-https") ?? false
+        var serving = try ServingSettings(top, arguments)
+        serving.mayUseKernelTLS = top?.text("kernel-tls") != "no"
         return HubConfiguration(
-            serving: try ServingSettings(top, arguments), limits: limits, telemetry: TelemetrySettings(top), switches: switches)
+            serving: serving, limits: limits, telemetry: TelemetrySettings(top), switches: switches)
     }
 }
 

@@ -75,6 +75,8 @@ final class HubServer: ServedRole {
         }
         sweepTimer?.set(inMilliseconds: 600_000, on: reactor)
         try guest?.start(on: reactor)
+        let isUsed = core.server.usesKernelTLS
+        Log.info("kernel-tls", ["used": isUsed ? "yes" : KernelSealing.isOffered ? "no" : "no, the kernel does not offer it"])
     }
 
     func load() throws(Failure) -> (ServingSettings, apply: () -> Void) {
@@ -91,7 +93,10 @@ final class HubServer: ServedRole {
 
     var statusPath: String { core.paths.hubStatus }
     var status: [(name: String, value: JSONValue)] {
-        [("devices", .integer(Int64(core.directory.count))), ("streams", .integer(Int64(core.streams)))] + (guest?.status ?? [])
+        [
+            ("devices", .integer(Int64(core.directory.count))), ("streams", .integer(Int64(core.streams))),
+            ("kernelTLS", .bool(core.server.usesKernelTLS)),
+        ] + (guest?.status ?? [])
     }
 
     func look() {

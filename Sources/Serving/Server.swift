@@ -132,7 +132,7 @@ package final class Server {
     private func start(_ role: any ServedRole, on reactor: Reactor) throws {
         try role.start(on: reactor)
         certificateStamps = stamps()
-        for socket in sockets.https { try listen(socket, keepAlive: (30, 5), on: reactor, role.https) }
+        for socket in sockets.https { try listen(socket, keepAlive: (30, 5), carriesStreams: true, on: reactor, role.https) }
         for socket in sockets.mqtts { try listen(socket, keepAlive: ServingLimits.deviceKeepAlive, on: reactor, role.mqtts) }
         timer = Timer(on: reactor) { [self] timer, reactor in
             writeStatus(of: role)
@@ -157,9 +157,11 @@ package final class Server {
 
     /// Accepts on the main reactor and hands connections to the workers in turn.
     ///
-    /// - Parameter keepAlive: seconds of silence until the kernel asks a peer, and between its questions.
+    /// - Parameters:
+    ///   - keepAlive: seconds of silence until the kernel asks a peer, and between its questions.
+    ///   - carriesStreams: whether legs of streams come here, whose TLS the kernel may take over.
     private func listen(
-        _ socket: Bound, keepAlive: (idle: Int32, interval: Int32), on reactor: Reactor,
+        _ socket: Bound, keepAlive: (idle: Int32, interval: Int32), carriesStreams: Bool = false, on reactor: Reactor,
         _ make: @escaping @Sendable (consuming Channel) -> Connection
     ) throws {
         let core = self.core, gate = self.gate
@@ -168,7 +170,8 @@ package final class Server {
         socket.keepAlive(idleSeconds: keepAlive.idle, intervalSeconds: keepAlive.interval)
         _ = try Listener(socket, on: reactor) { socket, peer, _ in
             guard let place = core.place() else { return }
-            let channel = Channel(Transport(awaiting: socket, from: peer, core.context), companion: place, gate: gate)
+            let transport = Transport(awaiting: socket, from: peer, core.context, kernelMaySeal: carriesStreams && core.usesKernelTLS)
+            let channel = Channel(transport, companion: place, gate: gate)
             next = (next + 1) % core.mailboxes.count
             core.mailboxes[next].adopt(channel) { channel, _ in make(channel) }
         }

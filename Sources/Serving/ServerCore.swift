@@ -30,6 +30,8 @@ package final class ServerCore: Sendable {
     package var limits: ServingLimits { state.withLock { $0.settings.limits } }
     package var names: [String] { state.withLock { $0.settings.names } }
     var context: TLSContext { state.withLock { $0.context } }
+    /// Whether the kernel seals what legs of streams send, from now on.
+    package var usesKernelTLS: Bool { KernelSealing.isOffered && state.withLock { $0.settings.mayUseKernelTLS } }
 
     /// Takes all of new settings and certificate; running connections keep what they have.
     func replace(_ settings: ServingSettings, _ context: TLSContext) {

@@ -15,6 +15,8 @@ package struct ServingSettings: Sendable, Equatable {
     package var keyPath: String?
     package var workers: Int
     package var drainSeconds: Int
+    /// Whether the kernel may seal what legs of streams send, where it can.
+    package var mayUseKernelTLS = false
     package var limits = ServingLimits()
     package var audit = AuditOptions()
 

@@ -71,7 +71,7 @@ struct TLSOutlet: ~Copyable {
     }
 
     /// Bytes that the socket took; 0 when it has no room.
-    private static func send(_ bytes: UnsafeRawBufferPointer, to socket: CInt) throws(TLSError) -> Int {
+    static func send(_ bytes: UnsafeRawBufferPointer, to socket: CInt) throws(TLSError) -> Int {
         while !bytes.isEmpty {
             let count = Glibc.send(socket, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL))
             if count >= 0 { return count }

@@ -19,6 +19,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     private let notes: TLSClientNotes?
     private let name: TLSProtocolName?
     private var socket: CInt
+    let ground: TLSBulkSocket?  // what it is over from its beginning, where the kernel may come to seal
     private var bulk: TLSBulkSocket?  // once it carries bulk, or has left at once
 
     /// What a session that was begun without a socket says first; empty once it has one.
@@ -32,11 +33,12 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// Makes a session over `socket`, or over memory for one that gets its socket later.
     /// - Parameter prepare: sets up the new SSL*; false throws what OpenSSL has to say of it.
     private init(
-        _ socket: CInt?, _ context: TLSContext, notes: TLSClientNotes? = nil, name: TLSProtocolName? = nil,
+        _ socket: CInt?, _ context: TLSContext, notes: TLSClientNotes? = nil, name: TLSProtocolName? = nil, kernelMaySeal: Bool = false,
         _ prepare: (OpaquePointer) -> Bool
     ) throws(TLSError) {
         guard let ssl = SSL_new(context.raw) else { throw .take() }
-        guard Self.attach(ssl, to: socket), prepare(ssl) else {
+        let ground = kernelMaySeal ? socket.flatMap { TLSBulkSocket($0, under: ssl, kernelMaySeal: true) } : nil
+        guard ground != nil || Self.attach(ssl, to: socket), prepare(ssl) else {
             let error = TLSError.take()
             SSL_free(ssl)
             throw error
@@ -46,6 +48,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         self.socket = socket ?? -1
         self.notes = notes
         self.name = name
+        self.ground = ground
     }
 
     private static func attach(_ ssl: OpaquePointer, to socket: CInt?) -> Bool {
@@ -60,8 +63,9 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     /// The server's side of a session; the handshake runs in `handshake`.
-    package init(acceptingOn socket: CInt, _ context: TLSContext) throws(TLSError) {
-        try self.init(socket, context) { ssl in
+    /// - Parameter kernelMaySeal: whether the kernel may take over what is sent, once much is, and `KernelSealing.isOffered`.
+    package init(acceptingOn socket: CInt, _ context: TLSContext, kernelMaySeal: Bool = false) throws(TLSError) {
+        try self.init(socket, context, kernelMaySeal: kernelMaySeal) { ssl in
             SSL_set_accept_state(ssl)
             return true
         }
@@ -116,12 +120,13 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     }
 
     /// The client's side: sends `host` as SNI unless it is an address, and verifies the certificate against it.
+    /// - Parameter kernelMaySeal: as on the server's side.
     package init(
-        connectingOn socket: CInt, _ context: TLSContext, host: String, cache: TLSSessionCache? = nil
+        connectingOn socket: CInt, _ context: TLSContext, host: String, cache: TLSSessionCache? = nil, kernelMaySeal: Bool = false
     ) throws(TLSError) {
         let literal = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
         let notes = TLSClientNotes(host: literal, context: context, cache: cache)
-        try self.init(socket, context, notes: notes) { ssl in
+        try self.init(socket, context, notes: notes, kernelMaySeal: kernelMaySeal) { ssl in
             SSL_set_connect_state(ssl)
             SSL_set_hostflags(ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
             let isNamed =
@@ -209,7 +214,7 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// `write(_:gatheringIn:)`. Only for a session that is established and does not `leave` any more.
     package mutating func carryBulk() throws(TLSError) {
         guard bulk == nil else { return }
-        guard let bulk = TLSBulkSocket(socket, under: ssl) else { throw .failed("out of memory") }
+        guard let bulk = ground ?? TLSBulkSocket(socket, under: ssl) else { throw .failed("out of memory") }
         self.bulk = bulk
     }
 
@@ -236,11 +241,17 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
         try bulk?.outlet.flush() ?? true ? .done(0) : .blocked(onWrite: true)
     }
 
-    /// Takes a part or all of `bytes`, as `write` does. After `carryBulk`, the records go to the socket together.
+    /// Takes a part or all of `bytes`, as `write` does. After `carryBulk`, the records go to the socket together; from the first time that
+    /// there is more than one, the kernel makes them where it may.
     /// - Parameter room: what the records are gathered in, as many as it holds; it is used until the call returns.
     package func write(_ bytes: UnsafeRawBufferPointer, gatheringIn room: UnsafeMutableRawBufferPointer) throws(TLSError) -> TLSProgress {
         guard let bulk else { return try write(bytes) }
         guard try bulk.outlet.flush() else { return .blocked(onWrite: true) }
+        if bytes.count > Self.recordBytes { bulk.sealInKernel() }
+        if bulk.isKernelSealing {
+            let sent = try bulk.sendPlain(bytes)
+            return sent > 0 ? .done(sent) : .blocked(onWrite: true)
+        }
         bulk.outlet.begin(in: room)
         var used = 0
         var last = TLSProgress.done(0)
@@ -264,6 +275,10 @@ package struct TLSSession: ~Copyable, @unchecked Sendable {
     /// Says close_notify, once; what the peer still sends can be read. `closed` when both have said it.
     package func sayGoodbye() throws(TLSError) -> TLSProgress {
         if name?.ahead == .writing, case .blocked = try handshake() { return .blocked(onWrite: true) }  // the end is none before it is over
+        if let bulk, bulk.isKernelSealing {
+            guard try bulk.sayGoodbyeInKernel() else { return .blocked(onWrite: true) }
+            return SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN != 0 ? .closed : .done(0)
+        }
         let result = SSL_shutdown(ssl)
         switch result {
         case 0: return .done(0)

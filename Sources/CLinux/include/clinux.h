@@ -36,6 +36,10 @@ int clx_set_nodelay(int fd);
 int clx_set_keepalive(int fd, int idle_seconds, int interval_seconds, int probes);
 int clx_set_reset_on_close(int fd);              // close() then sends RST
 int clx_path_is_dead(int fd, unsigned silent_ms);  // 1 when sent bytes went unanswered for that long
+int clx_kernel_tls_offered(void);                // 1 when the kernel could seal TLS records
+int clx_kernel_tls_start(int fd, const void *key, size_t bytes);  // a tls12_crypto_info_…: seals what is sent from now on
+int clx_kernel_tls_goodbye(int fd);              // sends close_notify
+long clx_send_room(int fd);                       // bytes that a TCP socket's buffer has left for what is sent, some of them its own
 int clx_pipe(int fds[2]);                        // non-blocking, close-on-exec
 int clx_set_pipe_size(int fd, int bytes);        // the size that it has now; EPERM beyond what the user may have
 int clx_pipe_size(int fd);
