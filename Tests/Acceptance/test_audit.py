@@ -284,6 +284,7 @@ def test_what_a_crash_has_torn_is_closed_off(new_hub):
         file.write('{"time":"2026-11-21T08:00:00Z","event":"regi')
     hub.start()
     hub.create("after")
+    waiting.until(lambda: b"device:after" in pathlib.Path(files(hub)[-1]).read_bytes())
     got = hub.admin("audit", "--json", "--event", "registry")
     assert [json.loads(line)["subject"] for line in got.stdout.splitlines()] == ["device:before", "device:after"]
     assert "1 lines of the log cannot be read" in got.stderr
