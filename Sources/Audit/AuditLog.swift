@@ -8,8 +8,9 @@ import Wire
 /// The audit log of a running service: events go in from any thread and never wait; one thread writes them in batches.
 ///
 /// A batch is written some milliseconds after its first event, when the connection or stream that it tells of has had its turn, and made
-/// durable within a second: a crash of the process loses what has not been written yet (milliseconds), a power cut a second. When the disk is full the service goes on: the log says so once, keeps what its queue holds,
-/// and tells with its next line how many events it has not kept.
+/// durable within a second: a crash of the process loses what has not been written yet (milliseconds), a power cut a second. When the disk
+/// is full the service goes on: the log says so once, keeps what its queue holds, and tells with its next line how many events it has not
+/// kept.
 package final class AuditLog: Sendable {
     private struct Queue {
         var events: [AuditEvent] = []

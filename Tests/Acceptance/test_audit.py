@@ -261,7 +261,7 @@ def test_following_goes_from_file_to_file_and_over_a_killed_hub(new_hub, keep, t
     waiting.until(ready, what="the follower")
     made = []
     with hub.connect() as connection:
-        for number in range(3):
+        for number in range(6):
             body = [{"id": f"n{number}x{each}", "importMode": "create"} for each in range(100)]
             assert connection.exchange("POST", path("devices"), None, body, hub.service_token()).status == 200
             made += [f"device:{entry['id']}" for entry in body]
