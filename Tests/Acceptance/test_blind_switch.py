@@ -34,12 +34,15 @@ class Player:
         self.client = self.device.listen()
         self.service = self.hub.connect(seconds=60)
 
-    def accept(self):
-        """A stream both sides of which agreed on blind legs: (url, token) of service and device."""
+    def authorization(self):
         if time.monotonic() - self.made > 600:
             self.token, self.made = self.hub.service_token(), time.monotonic()
+        return self.token
+
+    def accept(self):
+        """A stream both sides of which agreed on blind legs: (url, token) of service and device."""
         target = path("twins", self.device.name, "streams", "switch")
-        self.service.request("POST", target, headers(response=20, offer="blind"), token=self.token)
+        self.service.request("POST", target, headers(response=20, offer="blind"), token=self.authorization())
         request = Request(self.client.receive(30))
         reply(self.client, request, extra="&$chosen=blind")
         answer = self.service.response(seconds=30)
@@ -68,9 +71,16 @@ class Player:
             leg = self.leg(url)
             first = self.words()
             sockets.append(leg.switch(url, token, first, farewell_first=self.random.random() < 0.3))
-            more = self.words()
-            leg.say(more)
-            said.append(first + more)
+            said.append(first + self.add_words(leg))
+        self.compare(sockets, said)
+
+    def add_words(self, leg):
+        more = self.words()
+        leg.say(more)
+        return more
+
+    def compare(self, sockets, said):
+        """Whether each side hears what the other has said."""
         for one in sockets:
             one.shutdown(1)
         for one, expected in zip(sockets, reversed(said)):
@@ -79,6 +89,54 @@ class Player:
                 heard += piece
             assert heard == expected, f"{len(heard)} bytes of {len(expected)}, equal: {heard == expected[:len(heard)]}"
             one.close()
+
+    def ask(self, first, farewell_first):
+        """The service asks for a stream over what is to become its leg."""
+        leg = self.leg(f"https://localhost:{self.hub.https}")
+        leg.ask(blind.asking(self.hub, self.device, self.authorization(), "blind"), first, farewell_first)
+        return leg
+
+    def joined(self):
+        """The same, where the service's leg is the connection by which it has asked; the device's may come before its answer."""
+        first, other_first, farewell_first = self.words(), self.words(), self.random.random() < 0.7
+        leg, other = self.ask(first, farewell_first), None
+        request = Request(self.client.receive(30))
+
+        def far():
+            made = self.leg(request.url)
+            made.switch(request.url, request.token, other_first, farewell_first=self.random.random() < 0.3)
+            return made
+
+        if self.random.random() < 0.5:
+            other = far()
+        reply(self.client, request, extra="&$chosen=blind")
+        if other is None and self.random.random() < 0.5:
+            other = far()
+        service = leg.finish(first, farewell_first)
+        other = other or far()
+        said = [first + self.add_words(leg), other_first + self.add_words(other)]
+        self.compare([service, other.socket], said)
+
+    def given_up(self):
+        """A service that goes away with its request on the way, asked, or accepted."""
+        step = self.random.randrange(4)
+        if step < 2:
+            leg = self.leg(f"https://localhost:{self.hub.https}")
+            request = leg.records(blind.asking(self.hub, self.device, self.authorization(), "blind"), farewell=True)
+            leg.say(request[: self.random.randrange(step, len(request) // 2 * step + 1)])
+        else:
+            leg = self.ask(self.words(), True)
+            request = Request(self.client.receive(30))
+            if step == 3:
+                reply(self.client, request, extra="&$chosen=blind")
+                leg.head()
+        if self.random.random() < 0.5:
+            leg.reset()
+        else:
+            leg.socket.close()
+        if step >= 2:
+            identifier = request.url.split("/sid/")[1].split("/")[0]
+            assert self.hub.rest("DELETE", path("streams", identifier)).status in (204, 404)
 
     def broken(self):
         """A stream one of whose legs is reset somewhere on its way."""
@@ -115,10 +173,8 @@ class Player:
     def play(self, streams):
         self.connect()
         for _ in range(streams):
-            if self.random.random() < 0.85:
-                self.whole()
-            else:
-                self.broken()
+            kinds = [self.whole, self.joined, self.broken, self.given_up]
+            self.random.choices(kinds, [45, 40, 10, 5])[0]()
         self.client.close()
         self.service.close()
 

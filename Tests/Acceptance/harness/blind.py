@@ -28,6 +28,15 @@ def request(url, token, upgrade="iotstream-blind", more=()):
     return ("\r\n".join([*lines, *more]) + "\r\n\r\n").encode()
 
 
+def asking(hub, device, authorization, offer="blind, e2e, half-close"):
+    """The request for a stream whose connection is to become the service's leg."""
+    lines = [
+        f"POST /twins/{device.name}/streams/TestStream?api-version=2020-09-30 HTTP/1.1", f"Host: {hub.name}:{hub.https}",
+        f"Authorization: {authorization}", "Content-Length: 0", f"iotstream-offer: {offer}", "Connection: Upgrade",
+        "Upgrade: iotstream-blind"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
 def read_head(connection):
     head = b""
     while not head.endswith(b"\r\n\r\n"):
@@ -62,11 +71,7 @@ class Asked:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = tls.context(hub.ca).wrap_bio(self._in, self._out, server_hostname=hub.name)
         self._until(self._tls.do_handshake)
-        lines = [
-            f"POST /twins/{device.name}/streams/TestStream?api-version=2020-09-30 HTTP/1.1", f"Host: {hub.name}:{hub.https}",
-            f"Authorization: {hub.service_token()}", "Content-Length: 0", f"iotstream-offer: {offer}", "Connection: Upgrade",
-            "Upgrade: iotstream-blind"]
-        self._tls.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self._tls.write(asking(hub, device, hub.service_token(), offer))
         if leaves:
             self.leave(raw)
         else:

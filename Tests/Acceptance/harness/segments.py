@@ -73,13 +73,15 @@ class Leg:
         return self.outgoing.read()
 
     def head(self):
-        """The answer to the upgrade."""
+        """The answer to the upgrade, behind any that says that it will come."""
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             try:
                 answer += self.tls.read(65536)
             except ssl.SSLWantReadError:
                 self._receive()
+            if answer.startswith(b"HTTP/1.1 102 ") and b"\r\n\r\n" in answer:
+                answer = answer.split(b"\r\n\r\n", 1)[1]
         if not answer.startswith(b"HTTP/1.1 101 "):
             raise blind.Refused(answer)
         return answer
@@ -97,21 +99,24 @@ class Leg:
                 break
         assert self.incoming.pending == 0
 
-    def switch(self, url, token, first=b"", farewell_first=False):
-        """From the request to raw bytes both ways. `first` is raw and follows our close_notify at once.
-
-        With `farewell_first` request, close_notify and raw bytes are one piece, and nothing of the answer has been awaited.
-        """
-        request = blind.request(url, token)
+    def ask(self, request, first=b"", farewell_first=False):
+        """The request. With `farewell_first` it, close_notify and the raw bytes of `first` are one piece, said before any answer."""
         if farewell_first:
             self.say(self.records(request, farewell=True) + first)
-            self.head()
         else:
             self.say(self.records(request))
-            self.head()
+
+    def finish(self, first=b"", farewell_first=False):
+        """From the answer to raw bytes both ways, unless `ask` has said them, `first` right behind our close_notify."""
+        self.head()
+        if not farewell_first:
             self.say(self.records(farewell=True) + first)
         self.leave()
         return self.socket
+
+    def switch(self, url, token, first=b"", farewell_first=False):
+        self.ask(blind.request(url, token), first, farewell_first)
+        return self.finish(first, farewell_first)
 
     def reset(self):
         tls.reset_on_close(self.socket)
