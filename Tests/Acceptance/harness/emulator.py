@@ -32,9 +32,8 @@ $b mount -t tmpfs -o mode=755 own /own
 $b mkdir /own/files /own/work
 $b mount -t overlay -o lowerdir=/host,upperdir=/own/files,workdir=/own/work files /root
 for m in proc sysfs devtmpfs; do $b mount -t $m $m /root/$($b echo $m | $b sed 's/fs$//; s/tmp$//'); done
-$b mkdir -p /root/dev/shm /root/tmp
+$b mkdir -p /root/dev/shm
 $b mount -t tmpfs shm /root/dev/shm
-$b mount -t tmpfs tmp /root/tmp
 $b mount -t tmpfs run /root/run
 $b ip link set lo up
 $b cp -r /modules /bin/busybox /command /root/run
