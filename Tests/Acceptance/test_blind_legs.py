@@ -7,7 +7,7 @@ import ssl
 import threading
 
 import pytest
-from harness import blind, tls, waiting
+from harness import blind, segments, tls, waiting
 from harness.programs import receive_all, receive_exactly
 from harness.rest import path
 from harness.streams import Request, open_stream, reply
@@ -157,16 +157,17 @@ def test_ways_are_negotiated_down_to_what_both_know(hub, far, offer, chosen, tol
 @pytest.mark.parametrize("leaves", ["before the answer", "behind the answer"])
 def test_the_connection_of_a_request_becomes_the_leg(hub, far, leaves):
     device, client = far
-    asked = blind.Asked(hub, device, b"hello", leaves=leaves == "before the answer")
+    asked = segments.asked(hub, device, b"hello", leaves == "before the answer")
     request = Request(client.receive())
     other = blind.leg(hub, request.url, request.token)  # before its answer
     reply(client, request, extra="&$chosen=blind")
-    head = asked.head()
+    head = asked.answer().decode()
     assert head.startswith("HTTP/1.1 101 ") and "\r\niotstream-chosen: blind\r\n" in head, head
     assert "\r\niothub-streaming-is-accepted: True\r\n" in head and "auth-token" not in head, head
     if leaves == "behind the answer":
-        asked.leave(b"hello")
-    service = asked.bare()
+        asked.say(asked.records(farewell=True) + b"hello")
+    asked.leave()
+    service = asked.socket
     assert receive_exactly(other, 5) == b"hello"
     other.sendall(b"welcome")
     other.shutdown(1)
@@ -187,30 +188,31 @@ def test_the_connection_of_a_request_becomes_the_leg(hub, far, leaves):
 )
 def test_a_client_that_has_left_gets_every_other_answer_whole(hub, far, status, extra, line, field):
     device, client = far
-    asked = blind.Asked(hub, device, b"raw bytes that nobody will read")
+    asked = segments.asked(hub, device, b"raw bytes that nobody will read")
     reply(client, Request(client.receive()), status, extra)
-    head = asked.head()
+    head = asked.answer().decode()
     assert head.startswith(line) and f"\r\n{field}" in head and "\r\nConnection: close\r\n" in head, head
-    assert asked.bare().recv(1) == b""  # and no RST
-    asked.close()
+    asked.leave()
+    assert asked.socket.recv(1) == b""  # and no RST
+    asked.socket.close()
 
 
 def test_a_client_that_has_left_and_is_refused_is_told(hub):
     class Nobody:
         name = "nobody-there"
 
-    asked = blind.Asked(hub, Nobody, b"raw bytes that nobody will read")
-    assert asked.head().startswith("HTTP/1.1 404 ")
-    asked.close()
+    asked = segments.asked(hub, Nobody, b"raw bytes that nobody will read")
+    assert asked.answer().startswith(b"HTTP/1.1 404 ")
+    asked.socket.close()
 
 
 def test_a_client_that_has_left_and_then_goes_is_noticed(hub, far):
     device, client = far
-    asked = blind.Asked(hub, device, b"hello")
+    asked = segments.asked(hub, device, b"hello")
     request = Request(client.receive())
     listed = hub.rest("GET", "/streams?api-version=2021-04-12").json
     assert [one["state"] for one in listed] == ["pending"]
-    asked.close()
+    asked.socket.close()
     waiting.until(lambda: hub.rest("GET", "/streams?api-version=2021-04-12").json == [])
     reply(client, request, extra="&$chosen=blind")  # late, and no harm
     assert hub.rest("GET", "/streams?api-version=2021-04-12").json == []
@@ -218,13 +220,13 @@ def test_a_client_that_has_left_and_then_goes_is_noticed(hub, far):
 
 def test_a_client_that_has_left_hears_of_a_device_that_takes_its_time(hub, far):
     device, client = far
-    asked = blind.Asked(hub, device, b"hello")
+    asked = segments.asked(hub, device, b"hello")
     request = Request(client.receive())
-    assert asked.head().startswith("HTTP/1.1 102 ")
+    assert asked.answer().startswith(b"HTTP/1.1 102 ")
     other = blind.leg(hub, request.url, request.token)
     reply(client, request, extra="&$chosen=blind")
-    assert asked.head().startswith("HTTP/1.1 101 ")
-    asked.bare()
+    assert asked.answer().startswith(b"HTTP/1.1 101 ")
+    asked.leave()
     assert receive_exactly(other, 5) == b"hello"
-    asked.close()
+    asked.socket.close()
     other.close()

@@ -1,11 +1,8 @@
 """Blind legs by hand: after the 101 both sides leave TLS, and the socket carries raw bytes (iotstream-protocol(7))."""
 
-import socket
-import ssl
 import urllib.parse
 
 from . import tls
-from .programs import receive_exactly
 
 
 class Refused(Exception):
@@ -60,58 +57,3 @@ def leg(hub, url, token, settings=None, seconds=20.0):
     except BaseException:
         connection.close()
         raise
-
-
-class Asked:
-    """A service's request whose connection is to become its leg, and which leaves TLS before it is answered."""
-
-    def __init__(self, hub, device, raw=b"", leaves=True, offer="blind, e2e, half-close", seconds=20.0):
-        self.socket = socket.create_connection(("127.0.0.1", hub.https), timeout=seconds)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = tls.context(hub.ca).wrap_bio(self._in, self._out, server_hostname=hub.name)
-        self._until(self._tls.do_handshake)
-        self._tls.write(asking(hub, device, hub.service_token(), offer))
-        if leaves:
-            self.leave(raw)
-        else:
-            self.socket.sendall(self._out.read())
-
-    def leave(self, raw=b""):
-        try:
-            self._tls.unwrap()
-        except ssl.SSLWantReadError:
-            pass
-        self.socket.sendall(self._out.read() + raw)
-
-    def _until(self, step):
-        while True:
-            try:
-                return step()
-            except ssl.SSLWantReadError:
-                self.socket.sendall(self._out.read())
-                self._receive()
-
-    def _receive(self):
-        """One record, and nothing of what is behind it."""
-        record = receive_exactly(self.socket, 5)
-        record += receive_exactly(self.socket, int.from_bytes(record[3:], "big"))
-        self._in.write(record)
-
-    def head(self):
-        """The head of the next answer."""
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += self._until(lambda: self._tls.read(1))
-        return head.decode()
-
-    def bare(self):
-        """The socket, once the hub has left TLS as well."""
-        try:
-            assert self._until(lambda: self._tls.read(1)) == b""
-        except ssl.SSLZeroReturnError:
-            pass
-        return self.socket
-
-    def close(self):
-        self.socket.close()

@@ -72,16 +72,20 @@ class Leg:
                 pass
         return self.outgoing.read()
 
-    def head(self):
-        """The answer to the upgrade, behind any that says that it will come."""
+    def answer(self):
+        """The head of the next answer, an interim one too."""
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             try:
-                answer += self.tls.read(65536)
+                answer += self.tls.read(1)
             except ssl.SSLWantReadError:
                 self._receive()
-            if answer.startswith(b"HTTP/1.1 102 ") and b"\r\n\r\n" in answer:
-                answer = answer.split(b"\r\n\r\n", 1)[1]
+        return answer
+
+    def head(self):
+        """The answer to the upgrade, behind any that says that it will come."""
+        while (answer := self.answer()).startswith(b"HTTP/1.1 102 "):
+            pass
         if not answer.startswith(b"HTTP/1.1 101 "):
             raise blind.Refused(answer)
         return answer
@@ -121,3 +125,10 @@ class Leg:
     def reset(self):
         tls.reset_on_close(self.socket)
         self.socket.close()
+
+
+def asked(hub, device, first=b"", leaves=True):
+    """A leg over which a service has asked for its stream; unless `leaves` is false it has left TLS, and said `first`, behind that."""
+    leg = Leg(("127.0.0.1", hub.https), hub.name, tls.context(hub.ca), None, seconds=20.0)
+    leg.ask(blind.asking(hub, device, hub.service_token()), first, leaves)
+    return leg
